@@ -1,0 +1,41 @@
+//! Counts every verdict with its reason, and tells userspace of the refusals.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use sidestep_abi::address::Endpoint;
+use sidestep_abi::event::Denial;
+use sidestep_abi::verdict::{Direction, Reason, Tally, Verdict, verdict_counter};
+
+use crate::maps::{COUNTERS, DENIALS};
+
+/// Adds one to a counter slot of this CPU.
+#[inline(always)]
+fn add(slot: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(slot) {
+        // SAFETY: a slot of this CPU, which no other program instance writes while this one runs on it; a
+        // program that interrupts it on the same CPU can at worst lose one count.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// Counts a verdict.
+#[inline(always)]
+pub(crate) fn verdict(direction: Direction, verdict: Verdict, reason: Reason) {
+    add(verdict_counter(direction, verdict, reason));
+}
+
+/// Counts something beside the verdicts.
+#[inline(always)]
+pub(crate) fn tally(what: Tally) {
+    add(what as u32);
+}
+
+/// Counts a refused `connect()` and reports it.
+#[inline(always)]
+pub(crate) fn denial(destination: Endpoint, reason: Reason, errno: u8) {
+    verdict(Direction::Outbound, Verdict::Deny, reason);
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let event = Denial { pid, destination, reason: reason as u8, errno, padding: 0 };
+    if DENIALS.output(event, 0).is_err() {
+        tally(Tally::EventsLost);
+    }
+}

@@ -1,0 +1,141 @@
+//! What the programs know of their workload: settings, rules, own addresses, listeners.
+//!
+//! Everything is read through the active generation, so that a change by userspace is seen whole or not at all.
+
+use core::ffi::c_void;
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::helpers::bpf_get_current_cgroup_id;
+use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_sk_release};
+use sidestep_abi::address::{Address, is_v4};
+use sidestep_abi::maps::{INBOUND_PORT_WORDS, ListenerSlot};
+use sidestep_abi::rules::{GENERATION_BITS, NO_PORT_TABLE, PORT_RANGES, PortTableKey, RuleKey};
+use sidestep_abi::settings::{OnFailure, Settings};
+use sidestep_abi::verdict::{Reason, Verdict};
+
+use crate::maps::{ACTIVE, INBOUND_PORTS, LISTENERS, OWN_ADDRESSES, PORT_TABLES, RULES, SETTINGS};
+
+/// The active generation of the workload's settings.
+pub(crate) struct Workload {
+    generation: u32,
+    pub(crate) settings: &'static Settings,
+}
+
+impl Workload {
+    /// Reads the active generation; `None` until userspace has written one.
+    #[inline(always)]
+    pub(crate) fn read() -> Option<Self> {
+        let generation = *ACTIVE.get(0)? & 1;
+        let settings = SETTINGS.get(generation)?;
+        (settings.settled == 1).then_some(Self { generation, settings })
+    }
+
+    /// Whether the calling task is the instance itself.
+    #[inline(always)]
+    pub(crate) fn is_instance(&self) -> bool {
+        // SAFETY: takes nothing, returns a number.
+        self.settings.instance_cgroup != 0
+            && self.settings.instance_cgroup == unsafe { bpf_get_current_cgroup_id() }
+    }
+
+    /// What the rules say of a destination.
+    #[inline(always)]
+    pub(crate) fn rule(&self, address: &Address, port: u16) -> (Verdict, Reason) {
+        let key = Key::new(GENERATION_BITS + 128, RuleKey { generation: self.generation, address: *address });
+        let Some(rule) = RULES.get(&key) else {
+            return (verdict_of(self.settings.default_verdict), Reason::Default);
+        };
+        if rule.port_table == NO_PORT_TABLE {
+            return (verdict_of(rule.verdict), reason_of(rule.reason));
+        }
+        let key = PortTableKey { generation: self.generation, table: rule.port_table };
+        // SAFETY: userspace never changes a table of the active generation; the entry outlives this program
+        // run because hash entries are freed after a grace period.
+        let Some(table) = (unsafe { PORT_TABLES.get(key) }) else {
+            return (Verdict::Deny, Reason::BrokenRule);
+        };
+        let mut index = 0;
+        while index < PORT_RANGES {
+            let range = &table.ranges[index];
+            if range.first <= port && port <= range.last {
+                return (verdict_of(range.verdict), reason_of(range.reason));
+            }
+            index += 1;
+        }
+        (Verdict::Deny, Reason::BrokenRule)
+    }
+
+    /// Whether inbound connections to `port` are captured.
+    #[inline(always)]
+    pub(crate) fn captures_inbound(&self, port: u16) -> bool {
+        let word = self.generation * INBOUND_PORT_WORDS + u32::from(port >> 6);
+        INBOUND_PORTS.get(word).is_some_and(|ports| ports & (1 << (port & 63)) != 0)
+    }
+
+    /// What holds while no listener stands.
+    #[inline(always)]
+    pub(crate) fn without_instance(&self) -> (Verdict, Reason) {
+        if self.settings.on_failure == OnFailure::Open as u8 {
+            (Verdict::Direct, Reason::FailOpen)
+        } else {
+            (Verdict::Deny, Reason::NoInstance)
+        }
+    }
+}
+
+/// Whether the address belongs to the workload's namespace.
+#[inline(always)]
+pub(crate) fn is_own(address: &Address) -> bool {
+    OWN_ADDRESSES.get_ptr(address).is_some()
+}
+
+/// Whether the address is loopback: 127.0.0.0/8, `::1`, or the unspecified address, which `connect()` takes for it.
+#[inline(always)]
+pub(crate) fn is_loopback(address: &Address) -> bool {
+    if is_v4(address) {
+        return u32::from_be(address[3]) >> 24 == 127 || address[3] == 0;
+    }
+    address[0] == 0 && address[1] == 0 && address[2] == 0 && (address[3] == 1_u32.to_be() || address[3] == 0)
+}
+
+/// Whether the address is IPv6 link-local, fe80::/10.
+#[inline(always)]
+pub(crate) fn is_link_local(address: &Address) -> bool {
+    u32::from_be(address[0]) >> 22 == 0xfe80 >> 6
+}
+
+/// Whether a listener stands in the slot. A closed listener leaves its slot by itself.
+#[inline(always)]
+pub(crate) fn listener_stands(slot: u32) -> bool {
+    let map = core::ptr::from_ref(&LISTENERS).cast_mut().cast::<c_void>();
+    // SAFETY: the map and the key live as long as the call.
+    let socket = unsafe { bpf_map_lookup_elem(map, core::ptr::from_ref(&slot).cast()) };
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: the look-up took a reference on the socket, and this is the only release of it.
+    unsafe { bpf_sk_release(socket) };
+    true
+}
+
+/// The slot of the listener for one IPv6 port.
+#[inline(always)]
+pub(crate) fn outbound6_slot(port_index: u32) -> u32 {
+    ListenerSlot::Outbound6 as u32 + port_index
+}
+
+/// A number from map memory as a verdict; what is no verdict denies.
+#[inline(always)]
+fn verdict_of(number: u8) -> Verdict {
+    match number {
+        0 => Verdict::Direct,
+        1 => Verdict::Proxy,
+        _ => Verdict::Deny,
+    }
+}
+
+/// A number from map memory as a reason: rules carry only these two.
+#[inline(always)]
+fn reason_of(number: u8) -> Reason {
+    if number == Reason::Default as u8 { Reason::Default } else { Reason::Rule }
+}

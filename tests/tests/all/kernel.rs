@@ -1,0 +1,16 @@
+//! The kernel ring: real namespaces, cgroups and programs, peers of our own.
+
+mod capacity;
+mod capture;
+mod faults;
+mod foreign;
+mod golden;
+mod harness;
+mod inbound;
+mod invariants;
+mod lifecycle;
+mod netfilter;
+mod range;
+mod relay;
+mod takeover;
+mod verdicts;

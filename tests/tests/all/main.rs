@@ -1,0 +1,5 @@
+//! The one integration test binary. `kernel::…` needs root and a kernel, `system::…` real servers as well.
+
+mod ask;
+mod kernel;
+mod system;

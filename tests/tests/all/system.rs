@@ -1,0 +1,20 @@
+//! The system ring: servers, clients and a proxy as distributions ship them, none of which knows of Sidestep, and what
+//! the README and `deploy/` tell people to type.
+
+mod commands;
+mod databases;
+mod download;
+mod envoy;
+mod laptop;
+mod podman;
+mod readme;
+mod rootfs;
+mod server;
+mod web;
+
+use std::path::{Path, PathBuf};
+
+/// A file of the checkout that people use as it is.
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}

@@ -1,0 +1,102 @@
+//! The only wiring: what each command does, joining rooms that do not know each other.
+//!
+//! # Layout
+//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`: one file per command
+//! - `scope`: whom to serve, and where it lives
+//! - `serving`: a workload being served, from start to drain
+//! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
+//! - `follower`: tasks that follow changes and are never cut off half way
+//! - `listeners`: where they arrive
+//! - `observing`: what is told of it: access log, metrics, readiness
+
+mod capture;
+mod check;
+mod cleanup;
+mod ebpf;
+mod follower;
+mod foreign;
+mod iptables;
+mod listeners;
+mod observing;
+mod run;
+mod scope;
+mod serving;
+mod sidecar;
+
+use std::future::Future;
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command, EXIT_CONFIG};
+use crate::config::ConfigError;
+
+/// Threads that an instance relays on at most: what a sidecar is expected to take of a node.
+const WORKERS: usize = 2;
+
+/// Does what the command line asks for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.log_filter());
+    match perform(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sidestep: {error:#}");
+            match error.downcast_ref::<ConfigError>() {
+                Some(_) => ExitCode::from(EXIT_CONFIG),
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn perform(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(args) => {
+            // Before any thread exists, so that all of them leave these signals to the one that hands them on.
+            let signals = run::block_signals()?;
+            complete(run::run(args, signals)).map(ExitCode::from)
+        }
+        Command::Sidecar(args) => complete(sidecar::serve(args)).map(|()| ExitCode::SUCCESS),
+        Command::Capture(args) => complete(foreign::steer(args)).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => {
+            let possible = check::report(args.form())?;
+            Ok(if possible { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Cleanup(args) => cleanup::clean(&args).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Runs a command to its end on a runtime of its own.
+fn complete<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
+    runtime().context("start the runtime")?.block_on(command)
+}
+
+/// A runtime of the size of the machine: on one core a second thread would only cost wakeups.
+fn runtime() -> std::io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = match cores.min(WORKERS) {
+        1 => Builder::new_current_thread(),
+        workers => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(workers);
+            builder
+        }
+    };
+    builder.enable_all().build()
+}
+
+fn log_to_stderr(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_default();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    if stderr().is_terminal() {
+        logs.init();
+    } else {
+        logs.json().init();
+    }
+}

@@ -1,0 +1,185 @@
+//! How connections get from the workload's sockets to the instance: by eBPF, by iptables, or not at all.
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::{future, io};
+
+use anyhow::{Context, Result};
+
+use crate::agent::ebpf::{self, EbpfCapture, Fixed, Targets};
+use crate::agent::iptables::IptablesCapture;
+use crate::agent::listeners::{Listeners, Steering};
+use crate::agent::scope::Scope;
+use crate::config::{CaptureMode, Config};
+use crate::datapath::{self, Counters, Datapath, Denials, Place};
+use crate::model::{ClientAddr, OriginalDst, Reason};
+use crate::proxy::Handoffs;
+use crate::sys::bpffs::Mounting;
+
+/// A capture that stands, or is about to.
+pub(super) enum Capture {
+    Ebpf(EbpfCapture),
+    Iptables(IptablesCapture),
+    None,
+}
+
+/// A capture that is ready to begin, and what belongs to it.
+pub(super) struct Prepared {
+    pub(super) capture: Capture,
+    /// Where captured connections are to be accepted.
+    pub(super) listeners: Option<Listeners>,
+    pub(super) handoffs: Arc<dyn Handoffs>,
+    pub(super) kernel: Option<(Counters, Denials)>,
+}
+
+impl Capture {
+    /// Opens the listeners and brings everything into the kernel; captures nothing yet.
+    pub(super) fn prepare(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Prepared> {
+        match config.capture.mode {
+            CaptureMode::Ebpf => prepare_ebpf(config, workload, scope),
+            CaptureMode::Iptables => prepare_iptables(config, scope),
+            CaptureMode::None => Ok(Prepared {
+                capture: Self::None,
+                listeners: None,
+                handoffs: Arc::new(NoHandoffs),
+                kernel: None,
+            }),
+        }
+    }
+
+    /// Captures from now on.
+    pub(super) fn begin(
+        &self,
+        config: &Config,
+        scope: &Scope<'_>,
+        listeners: Option<Listeners>,
+    ) -> Result<()> {
+        match self {
+            Self::Ebpf(capture) => {
+                let listeners = listeners.context("expected listeners to steer to, found none")?;
+                capture.begin(config, &place(scope)?, |datapath| listeners.steer_to(datapath))
+            }
+            Self::Iptables(capture) => capture.publish(config),
+            Self::None => Ok(()),
+        }
+    }
+
+    /// Makes the rules of a changed configuration valid.
+    pub(super) fn publish(&self, config: &Config) -> Result<()> {
+        match self {
+            Self::Ebpf(capture) => capture.publish(config),
+            Self::Iptables(capture) => capture.publish(config),
+            Self::None => Ok(()),
+        }
+    }
+
+    /// Resolves when a successor has taken over.
+    pub(super) async fn superseded(&self) {
+        match self {
+            Self::Ebpf(capture) => capture.superseded().await,
+            Self::Iptables(_) | Self::None => future::pending().await,
+        }
+    }
+
+    /// Ends the capture and removes every trace of it.
+    pub(super) async fn remove(self) -> Result<()> {
+        match self {
+            Self::Ebpf(capture) => capture.remove().await,
+            Self::Iptables(capture) => capture.remove(),
+            Self::None => Ok(()),
+        }
+    }
+}
+
+fn prepare_ebpf(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Prepared> {
+    let mut listeners = Listeners::open_outbound(Steering::Sockmap)?;
+    let (pins, mounting, workload_cgroup, instance_cgroup) = match scope {
+        Scope::Run(cgroups) => (cgroups.pins_name(), Mounting::Allowed, &cgroups.workload, 0),
+        Scope::Pod(pod) => {
+            pod.expect_below(std::process::id())?;
+            if config.inbound_ports().is_empty() {
+                tracing::info!("no inbound port is captured: inbound.ports is none");
+            }
+            listeners = listeners.with_inbound(Steering::Sockmap)?;
+            let own = pod.own.id().context("look at our own cgroup")?;
+            (pod.pins_name(workload)?, ebpf::mounting(config.capture.on_failure), &pod.workload, own)
+        }
+    };
+    let fixed =
+        Fixed { targets: Targets::of(&listeners)?, workload: workload_cgroup.clone(), instance_cgroup };
+    let capture = EbpfCapture::prepare(&pins, mounting, fixed)?;
+    Ok(Prepared {
+        listeners: Some(listeners),
+        handoffs: Arc::new(InKernel(capture.datapath(Datapath::handoffs)?)),
+        kernel: Some((capture.datapath(Datapath::counters)?, capture.datapath(Datapath::denials)?)),
+        capture: Capture::Ebpf(capture),
+    })
+}
+
+fn prepare_iptables(config: &Config, scope: &Scope<'_>) -> Result<Prepared> {
+    let mut listeners = Listeners::open_outbound(Steering::Redirect)?;
+    if let Scope::Pod(_) = scope {
+        listeners = listeners.with_inbound(Steering::Redirect)?;
+    }
+    let capture = IptablesCapture::prepare(config, scope, &listeners)?;
+    Ok(Prepared {
+        listeners: Some(listeners),
+        handoffs: capture.handoffs(),
+        kernel: None,
+        capture: Capture::Iptables(capture),
+    })
+}
+
+/// Where the programs of a scope attach.
+fn place(scope: &Scope<'_>) -> Result<Place> {
+    Ok(match scope {
+        Scope::Run(cgroups) => Place {
+            workload: cgroups.workload.open().context("open the command's cgroup")?,
+            handoff: cgroups.root().open().context("open the cgroup of this run")?,
+            inbound: None,
+            foreign_proxy: None,
+        },
+        Scope::Pod(pod) => Place {
+            workload: pod.workload.open().context("open the pod-level cgroup")?,
+            handoff: pod.workload.open().context("open the pod-level cgroup")?,
+            inbound: Some(pod.network_namespace()?),
+            foreign_proxy: None,
+        },
+    })
+}
+
+/// Handoffs by socket storage: `datapath` and `proxy` do not know each other, this joins them.
+struct InKernel(Arc<datapath::Handoffs>);
+
+impl Handoffs for InKernel {
+    fn original_destination(&self, accepted: BorrowedFd<'_>) -> io::Result<Option<(OriginalDst, Reason)>> {
+        self.0.original_destination(accepted)
+    }
+
+    fn inbound_destination(
+        &self,
+        _accepted: BorrowedFd<'_>,
+        local: SocketAddr,
+    ) -> io::Result<Option<(OriginalDst, Reason)>> {
+        // sk_lookup steers by the configured ports alone, and says so in its counters.
+        Ok(Some((OriginalDst(local), Reason::Rule)))
+    }
+
+    fn leave_client(&self, dialling: BorrowedFd<'_>, client: ClientAddr) -> io::Result<()> {
+        self.0.leave_client(dialling, client)
+    }
+}
+
+/// Where nothing is captured, nothing can be handed over.
+struct NoHandoffs;
+
+impl Handoffs for NoHandoffs {
+    fn original_destination(&self, _accepted: BorrowedFd<'_>) -> io::Result<Option<(OriginalDst, Reason)>> {
+        Ok(None)
+    }
+
+    fn leave_client(&self, _dialling: BorrowedFd<'_>, _client: ClientAddr) -> io::Result<()> {
+        Ok(())
+    }
+}

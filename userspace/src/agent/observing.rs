@@ -1,0 +1,121 @@
+//! What is told of a workload to the outside: its access log, its metrics, its readiness.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Admin, Readiness};
+use crate::config::{AdminSettings, Config, LogDestination, LogFormat};
+use crate::datapath::{Counters, Denials};
+use crate::model::{Direction, Ended, Observer, Tier, Traffic, Verdict};
+use crate::proxy::Instance;
+use crate::sys::socket::listen_beside;
+use crate::telemetry::{Destination, Format, Row, Telemetry};
+
+/// Adds what the kernel counts to the metrics, and what it refuses to the access log.
+pub(super) fn observe_kernel(
+    telemetry: &Arc<Telemetry>,
+    counters: Counters,
+    denials: Denials,
+) -> JoinHandle<()> {
+    telemetry.add_source(Arc::new(move || kernel_rows(&counters)));
+    tokio::spawn(report_denials(denials, Arc::clone(telemetry)))
+}
+
+/// Tells telemetry of every `connect()` that the kernel refused.
+async fn report_denials(mut denials: Denials, telemetry: Arc<Telemetry>) {
+    loop {
+        match denials.next().await {
+            Ok(denial) => telemetry.ended(Ended {
+                began: SystemTime::now(),
+                direction: Direction::Outbound,
+                client: None,
+                original: Some(denial.original),
+                upstream: None,
+                verdict: Verdict::Deny,
+                reason: denial.reason,
+                tier: Tier::Direct,
+                traffic: Traffic::default(),
+                duration: Duration::ZERO,
+                fault: None,
+            }),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "refusals are not logged any more");
+                return;
+            }
+        }
+    }
+}
+
+/// Opens the access log that a configuration asks for.
+pub(super) fn log_accesses(telemetry: &Telemetry, config: &Config) -> Result<()> {
+    let Some(settings) = &config.access_log else { return Ok(telemetry.log_to(None)?) };
+    let destination = match &settings.destination {
+        LogDestination::Stdout => Destination::Stdout,
+        LogDestination::File(path) => Destination::File(path.clone()),
+    };
+    let format = match settings.effective_format() {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json | LogFormat::Auto => Format::Json,
+    };
+    telemetry
+        .log_to(Some((destination, format)))
+        .with_context(|| format!("open the access log {:?}", settings.destination))
+}
+
+/// Serves readiness, liveness and metrics.
+pub(super) fn serve_admin(
+    settings: &AdminSettings,
+    readiness: &Readiness,
+    telemetry: &Arc<Telemetry>,
+) -> Result<JoinHandle<()>> {
+    let listener = listen_beside(settings.address)
+        .with_context(|| format!("listen at {} (admin.address)", settings.address))?;
+    let telemetry = Arc::clone(telemetry);
+    let metrics = move || telemetry.metrics().map_err(|error| error.to_string());
+    let serving = admin::serve(listener, Admin { readiness: readiness.clone(), metrics: Box::new(metrics) })
+        .context("serve admin requests")?;
+    Ok(tokio::spawn(async move {
+        serving.await;
+    }))
+}
+
+/// What the instance counts; it is not kept alive by being asked.
+pub(super) fn instance_rows(instance: &Arc<Instance>) -> impl Fn() -> Vec<Row> + Send + Sync + 'static {
+    let instance = Arc::downgrade(instance);
+    move || {
+        let rows = |instance: Arc<Instance>| {
+            vec![
+                Row::AcceptBackoffs(instance.accept_backoffs()),
+                Row::ConnectionsOverLimit(instance.over_limit()),
+            ]
+        };
+        instance.upgrade().map(rows).unwrap_or_default()
+    }
+}
+
+/// What the kernel counts.
+fn kernel_rows(counters: &Counters) -> Vec<Row> {
+    let counts = match counters.read() {
+        Ok(counts) => counts,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "cannot read the kernel's counters");
+            return Vec::new();
+        }
+    };
+    let verdicts = counts.verdicts.iter().map(|&(direction, verdict, reason, count)| Row::Verdicts {
+        direction,
+        verdict,
+        reason,
+        count,
+    });
+    verdicts
+        .chain([
+            Row::Captures(counts.captures),
+            Row::HandoffsWithdrawn(counts.withdrawn),
+            Row::DenialEventsLost(counts.events_lost),
+        ])
+        .collect()
+}

@@ -1,0 +1,238 @@
+//! A workload being served: its instance, its capture and its telemetry, started in the one order in which nothing
+//! escapes, kept in step with the configuration file, and ended without losing bytes.
+//!
+//! Order of the start: listeners → instance serving → settings and rules in the kernel → steering → programs attached. From
+//! the first instruction of the last step on, every connection has somewhere to go. (Where another process has captured
+//! before, [`crate::agent`]'s eBPF capture attaches first: until then the other one's steering holds.)
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::admin::{Readiness, State};
+use crate::agent::capture::{Capture, Prepared};
+use crate::agent::follower::Follower;
+use crate::agent::listeners::Listeners;
+use crate::agent::observing;
+use crate::agent::scope::{Scope, workload_name};
+use crate::config::{Config, RelaySettings, Watch};
+use crate::model::Observer;
+use crate::proxy::{Instance, Limits, Listening};
+use crate::telemetry::Telemetry;
+
+/// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
+
+/// How a new configuration file becomes the one to use: flags stand in front of it.
+pub(super) type Configure = Box<dyn Fn(Config) -> Result<Config> + Send + Sync>;
+
+/// A served workload.
+pub(super) struct Serving {
+    shared: Arc<Shared>,
+    readiness: Readiness,
+    listening: Vec<Listening>,
+    /// What only observes: cut off at the end.
+    tasks: Vec<JoinHandle<()>>,
+    /// What changes things: carried to its end first.
+    reloads: Option<Follower>,
+}
+
+/// What the followers of changes need too.
+struct Shared {
+    config: Mutex<Config>,
+    capture: Capture,
+    instance: Arc<Instance>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Serving {
+    /// Serves and captures.
+    ///
+    /// # Errors
+    /// If anything on the way fails; then nothing stays attached.
+    pub(super) async fn start(config: Config, scope: Scope<'_>) -> Result<Self> {
+        let workload = workload_name(&config)?;
+        let telemetry = Arc::new(Telemetry::new(&workload)?);
+        observing::log_accesses(&telemetry, &config)?;
+        let readiness = Readiness::default();
+        let mut tasks = Vec::new();
+        if let Some(settings) = &config.admin {
+            tasks.push(observing::serve_admin(settings, &readiness, &telemetry)?);
+        }
+        let Prepared { capture, listeners, handoffs, kernel } = Capture::prepare(&config, &workload, &scope)?;
+        let instance =
+            Instance::new(limits(&config.relay), handoffs, Arc::clone(&telemetry) as Arc<dyn Observer>);
+        telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
+        let listening = listeners
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
+            .context("hand the listeners to the instance")?
+            .into_iter()
+            .map(|(listener, direction)| instance.serve(listener, direction))
+            .collect::<io::Result<_>>()
+            .context("serve a listener")?;
+        if let Some((counters, denials)) = kernel {
+            tasks.push(observing::observe_kernel(&telemetry, counters, denials));
+        }
+        if let Err(error) = capture.begin(&config, &scope, listeners) {
+            capture.remove().await.context("remove what was prepared")?;
+            return Err(error);
+        }
+        let shared = Arc::new(Shared { config: Mutex::new(config), capture, instance, telemetry });
+        Ok(Self { shared, readiness, listening, tasks, reloads: None })
+    }
+
+    /// Takes over what changes in the configuration file, as far as it can change while running.
+    pub(super) fn follow(&mut self, changes: Watch, configure: Configure) {
+        let shared = Arc::clone(&self.shared);
+        self.reloads = Some(Follower::spawn(|stop| follow(changes, configure, shared, stop)));
+    }
+
+    /// Declares the workload served.
+    pub(super) fn ready(&self) {
+        self.readiness.set(State::Ready);
+        tracing::info!("serving");
+    }
+
+    /// Resolves when a successor has taken over.
+    pub(super) async fn superseded(&self) {
+        self.shared.capture.superseded().await;
+    }
+
+    /// Opens the access log file anew, after a rotation.
+    pub(super) fn reopen_access_log(&self) {
+        self.shared.telemetry.reopen_log();
+    }
+
+    /// Goes on capturing until no connection is open or the deadline has come, then removes the capture.
+    ///
+    /// # Errors
+    /// If something stays attached.
+    pub(super) async fn drain_and_stop(self) -> Result<()> {
+        self.readiness.set(State::Draining);
+        self.drain().await;
+        self.stop(End::Remove).await
+    }
+
+    /// Finishes what this process has accepted, after a successor has taken everything else.
+    ///
+    /// # Errors
+    /// If the telemetry cannot be ended.
+    pub(super) async fn hand_over(mut self) -> Result<()> {
+        self.readiness.set(State::Draining);
+        // Probes are the successor's to answer, and so are changes of the configuration.
+        self.end_tasks().await;
+        sleep(HANDSHAKE_GRACE).await;
+        self.drain().await;
+        self.stop(End::Leave).await
+    }
+
+    async fn drain(&self) {
+        let deadline = self.shared.config().relay.drain_timeout;
+        if timeout(deadline, self.shared.instance.idle()).await.is_err() {
+            let open = self.shared.instance.active();
+            tracing::warn!(open, ?deadline, "connections are open at the end of the drain: resetting them");
+        }
+    }
+
+    async fn end_tasks(&mut self) {
+        if let Some(reloads) = self.reloads.take() {
+            reloads.end().await;
+        }
+        for task in self.tasks.drain(..) {
+            task.abort();
+            let _aborted = task.await;
+        }
+    }
+
+    async fn stop(mut self, end: End) -> Result<()> {
+        self.end_tasks().await;
+        let shared = Arc::into_inner(self.shared).context("the workload is still being followed")?;
+        // First the capture, so that no connection meets a listener that closes.
+        let removed = match end {
+            End::Remove => shared.capture.remove().await,
+            End::Leave => Ok(()),
+        };
+        for listening in self.listening {
+            listening.close().await;
+        }
+        shared.instance.cut_off();
+        shared.instance.idle().await;
+        shared.telemetry.log_to(None).context("end the access log")?;
+        removed
+    }
+}
+
+/// What becomes of the capture when a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It goes with the process.
+    Remove,
+    /// A successor has it.
+    Leave,
+}
+
+impl Shared {
+    fn config(&self) -> Config {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes a changed configuration over, as far as it can change while running.
+    fn apply(&self, new: Config) -> Result<()> {
+        let running = self.config();
+        let ignored = running.restart_only_changes(&new);
+        if !ignored.is_empty() {
+            tracing::warn!(
+                fields = ignored.join(", "),
+                "these changes need a restart; the others take effect now"
+            );
+        }
+        let new = new.keeping(&running);
+        self.capture.publish(&new)?;
+        self.instance.set_limits(limits(&new.relay));
+        if new.access_log != running.access_log {
+            observing::log_accesses(&self.telemetry, &new)?;
+        }
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        tracing::info!("configuration changed");
+        Ok(())
+    }
+}
+
+async fn follow(
+    mut changes: Watch,
+    configure: Configure,
+    shared: Arc<Shared>,
+    mut stop: oneshot::Receiver<()>,
+) {
+    loop {
+        let change = tokio::select! {
+            _ = &mut stop => return,
+            change = changes.next() => change,
+        };
+        let applied = match change.map_err(anyhow::Error::from).and_then(&configure) {
+            Ok(new) => {
+                let shared = Arc::clone(&shared);
+                // A hundred thousand rules take a while to write; the relay goes on meanwhile.
+                tokio::task::spawn_blocking(move || shared.apply(new)).await.map_err(Into::into).flatten()
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = applied {
+            tracing::error!(error = format!("{error:#}"), "keeping the configuration in use");
+        }
+    }
+}
+
+fn limits(relay: &RelaySettings) -> Limits {
+    Limits {
+        connect_timeout: relay.connect_timeout,
+        idle_timeout: relay.idle_timeout,
+        max_connections: relay.max_connections,
+    }
+}

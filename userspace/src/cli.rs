@@ -1,0 +1,105 @@
+//! The command line: what can be asked for, and how flags and file together become a plan.
+//!
+//! Arguments as they are typed ("low") become what the agent works with ("high") by pure functions. Runs nothing
+//! and reads nothing.
+
+mod capture;
+mod choice;
+mod maintain;
+mod overrides;
+mod run;
+mod sidecar;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use capture::{CaptureArgs, ForeignProxy};
+pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
+pub use overrides::Overrides;
+pub use run::{CommandLine, RunArgs};
+pub use sidecar::SidecarArgs;
+
+/// Exit status for a configuration that is not valid (`EX_CONFIG` of sysexits.h). Wrong usage exits with 2.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Steers a workload's sockets into its own proxy, with eBPF and without iptables.
+#[derive(Debug, Parser)]
+#[command(name = "sidestep", version, disable_help_subcommand = true, after_long_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// What to log on standard error: a level, or levels by module
+    ///
+    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, so that the
+    /// command's own output stays readable, and info for all else.
+    #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
+    log: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sidestep run --access-log - -- curl -s http://example.com/
+  sidestep run --deny 10.0.0.0/8:5432 --direct 169.254.169.254 -- ./server
+  sidestep sidecar --config /etc/sidestep.yaml
+  sidestep check
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration; that of its command for `run`.";
+
+/// Everything that can be asked for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command with its outbound connections captured
+    ///
+    /// The command runs in a fresh cgroup. TCP connections that it and its children make are steered into a proxy that
+    /// lives as long as the command does. Loopback and the machine's own addresses pass. Nothing stays behind.
+    Run(RunArgs),
+    /// Serve the pod this runs in: capture outbound and inbound until SIGTERM
+    ///
+    /// Captures what the pod's containers connect to and what connects to them, in the pod's network namespace and on
+    /// the pod's cgroup; the sidecar's own cgroup is exempt. Nothing is captured before the listeners stand. Needs
+    /// root or its capabilities for BPF and networking, and the host's cgroup2 hierarchy mounted.
+    Sidecar(SidecarArgs),
+    /// Only steer, for a proxy that is not ours (Envoy, or any that reads SO_ORIGINAL_DST)
+    ///
+    /// Captures as `sidecar` does, but hands the connections to a proxy that already listens in this network namespace.
+    Capture(CaptureArgs),
+    /// Say what this kernel and these privileges allow
+    ///
+    /// Feature by feature: whether it is there, the kernel version that it needs, and what to do where it is missing.
+    /// Exits with 0 if capture with eBPF is possible, otherwise with 1.
+    Check(CheckArgs),
+    /// Remove what an unclean end left behind
+    ///
+    /// Removes programs, maps, pins, cgroups and iptables chains of workloads whose process is gone. From then on their
+    /// connections are no longer captured, and no longer refused.
+    Cleanup(CleanupArgs),
+}
+
+impl Cli {
+    /// What to log, in the syntax of `tracing_subscriber::EnvFilter`; known to be valid.
+    #[must_use]
+    pub fn log_filter(&self) -> &str {
+        match (&self.log, &self.command) {
+            (Some(filter), _) => filter,
+            (None, Command::Run(_)) => "warn",
+            (None, _) => "info",
+        }
+    }
+}
+
+/// Refuses a filter that could not be used.
+fn log_filter(text: &str) -> Result<String, String> {
+    let wrong = "expected error, warn, info, debug, trace or off, or levels by module such as info,sidestep::proxy=debug";
+    match EnvFilter::try_new(text) {
+        // A lone word that is no level would count as the name of a module that nobody has.
+        Ok(filter) if filter.to_string().eq_ignore_ascii_case(text) || text.contains(['=', ',']) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(wrong.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! Closed sets of words: the same in files and in flags.
+
+use sidestep_abi::settings::OnFailure;
+use sidestep_abi::verdict::Verdict;
+
+use super::{CaptureMode, LogFormat};
+use crate::policy::DenyWith;
+
+/// A type whose values are written as one of a few words.
+pub trait Choice: Copy + PartialEq + 'static {
+    /// Every word and what it stands for, in the order of error and help messages.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The value that a word stands for.
+    #[must_use]
+    fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
+    }
+
+    /// Every word, with commas between them.
+    #[must_use]
+    fn list() -> String {
+        Self::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Choice for Verdict {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("proxy", Self::Proxy), ("direct", Self::Direct), ("deny", Self::Deny)];
+}
+
+impl Choice for OnFailure {
+    const WORDS: &'static [(&'static str, Self)] = &[("closed", Self::Closed), ("open", Self::Open)];
+}
+
+impl Choice for DenyWith {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refused", Self::Refused), ("not-permitted", Self::NotPermitted)];
+}
+
+impl Choice for CaptureMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("ebpf", Self::Ebpf), ("iptables", Self::Iptables), ("none", Self::None)];
+}
+
+impl Choice for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("json", Self::Json), ("text", Self::Text), ("auto", Self::Auto)];
+}

@@ -1,0 +1,173 @@
+//! The directory of a workload below `/sys/fs/bpf/sidestep`: what makes capture outlive a crash of the instance.
+//!
+//! ```text
+//! /sys/fs/bpf/sidestep/<workload>/v<abi>/<MAP>         the maps
+//! /sys/fs/bpf/sidestep/<workload>/links/<program>      the attachments
+//! ```
+//!
+//! Two locks (flock(2)) hang on it. A live process holds a shared lock on the workload's directory, so that cleaning up can tell what was left behind from
+//! what is in use, whatever pid namespace the process lives in. And who starts, publishes or stops holds the *turn*, an
+//! exclusive lock on `links`, so that a take-over and a stop never meet half way.
+
+mod cleaning;
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+use sidestep_abi::ABI_VERSION;
+use sidestep_abi::maps::OWNERS;
+
+use crate::sys::bpffs::{self, Mounting};
+use cleaning::{remove_orphans, remove_tree};
+
+pub use cleaning::{Cleaned, Cleanup, clean};
+
+const ROOT: &str = "sidestep";
+/// How long another process may keep the turn: writing 131,072 rules takes half a second.
+const LONGEST_TURN: Duration = Duration::from_secs(20);
+/// How often to look whether the turn is free.
+const TURN_LOOK: Duration = Duration::from_millis(5);
+
+/// The pins of one workload. Those that were made for a capture that never came to be go when this is dropped.
+#[derive(Debug)]
+pub struct Pins {
+    directory: PathBuf,
+    /// Held as long as this process serves the workload.
+    lock: Flock<File>,
+    /// Held while this process changes what the workload's processes share.
+    turn: Option<Flock<File>>,
+    stay: Stay,
+}
+
+/// What becomes of pins that nobody removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    /// They are what keeps the workload captured: they outlive this process.
+    Outlive,
+    /// This process made them and has not captured anything.
+    Provisional,
+}
+
+impl Pins {
+    /// Opens or makes the directory of a workload, and takes the turn: no other process starts, changes or removes the
+    /// capture of the workload until its turn ends.
+    ///
+    /// # Errors
+    /// If there is no BPF file system and none can or may be mounted, or another process keeps the turn.
+    pub fn open(workload: &str, mounting: Mounting) -> Result<Self> {
+        let root = bpffs::mounted(mounting)?.join(ROOT);
+        remove_orphans(&root, workload);
+        let directory = root.join(workload);
+        loop {
+            let stay = if directory.exists() { Stay::Outlive } else { Stay::Provisional };
+            let lock = match make(&directory).and_then(|()| lock(&directory, FlockArg::LockShared)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock.with_context(|| format!("make and lock {}", directory.display()))?,
+            };
+            let turn = take_turn(&directory)?;
+            // Whoever had the turn before may have removed what was just made.
+            let stands = fs::metadata(&directory)
+                .is_ok_and(|now| lock.metadata().is_ok_and(|held| held.ino() == now.ino()));
+            if stands && turn.is_some() {
+                return Ok(Self { directory, lock, turn, stay });
+            }
+        }
+    }
+
+    /// Lets other processes have their turn.
+    pub(super) fn end_turn(&mut self) {
+        self.turn = None;
+    }
+
+    /// Waits for this process's turn, if it has not got it. Where the pins are gone there is nobody to take turns with: a
+    /// successor has removed them.
+    pub(super) fn begin_turn(&mut self) -> Result<()> {
+        if self.turn.is_none() {
+            self.turn = take_turn(&self.directory)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the pins outlive this process from now on: the workload is captured.
+    pub(super) fn keep(&mut self) {
+        self.stay = Stay::Outlive;
+    }
+
+    /// Where a map of this ABI version is pinned.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        if name == OWNERS {
+            // Processes of different versions have to agree on who serves: its layout never changes.
+            return self.directory.join(name);
+        }
+        self.directory.join(format!("v{ABI_VERSION}")).join(name)
+    }
+
+    /// Where the attachment of a program is pinned.
+    #[must_use]
+    pub fn link(&self, program: &str) -> PathBuf {
+        self.directory.join("links").join(program)
+    }
+
+    /// Removes every pin of the workload. Attachments that nobody holds open end with it.
+    ///
+    /// # Errors
+    /// If a file stays.
+    pub fn remove(mut self) -> Result<()> {
+        self.keep();
+        remove_tree(&self.directory)
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // Another process may have come to share them meanwhile.
+        let alone = || self.lock.relock(FlockArg::LockExclusiveNonblock).is_ok();
+        if self.stay == Stay::Provisional
+            && alone()
+            && let Err(error) = remove_tree(&self.directory)
+        {
+            tracing::warn!(error = format!("{error:#}"), "pins of a capture that was not begun stay");
+        }
+    }
+}
+
+/// Makes the directories of a workload; NotFound if somebody removes them at the same time.
+fn make(directory: &Path) -> io::Result<()> {
+    for path in [directory.join("links"), directory.join(format!("v{ABI_VERSION}"))] {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    }
+    Ok(())
+}
+
+/// Waits for the turn, for as long as the longest of another process takes several times over. `None` if the directory was
+/// removed meanwhile.
+fn take_turn(directory: &Path) -> Result<Option<Flock<File>>> {
+    let deadline = Instant::now() + LONGEST_TURN;
+    loop {
+        match lock(&directory.join("links"), FlockArg::LockExclusiveNonblock) {
+            Ok(turn) => return Ok(Some(turn)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) && Instant::now() < deadline => {
+                std::thread::sleep(TURN_LOOK);
+            }
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "expected the other processes of this workload to end their start or stop, found one at it: lock {}",
+                        directory.display()
+                    )
+                });
+            }
+        }
+    }
+}
+
+fn lock(directory: &Path, how: FlockArg) -> io::Result<Flock<File>> {
+    Flock::lock(File::open(directory)?, how).map_err(|(_, error)| error.into())
+}

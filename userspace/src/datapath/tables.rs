@@ -1,0 +1,203 @@
+//! Settings, rules and ports in the kernel: written beside the active generation, then made valid with one write.
+
+use std::collections::{HashMap as IdByTable, HashSet};
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, bail};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie};
+use ipnet::IpNet;
+use sidestep_abi::address::{self, Address};
+use sidestep_abi::maps::{
+    ACTIVE, INBOUND_PORT_WORDS, INBOUND_PORTS, OWN_ADDRESSES, OWN_ADDRESSES_CAPACITY, PORT_TABLES, RULES,
+    SETTINGS,
+};
+use sidestep_abi::rules::{
+    GENERATION_BITS, NO_PORT_TABLE, PORT_RANGES, PortRange, PortTable, PortTableKey, RuleKey, RuleValue,
+};
+use sidestep_abi::settings::Settings;
+
+use crate::datapath::object::{Object, Owned, typed};
+use crate::policy::{Compiled, Decision, PortDecision};
+use crate::sys::rcu::wait_for_running_programs;
+
+/// Everything that becomes valid together.
+pub struct Generation<'a> {
+    /// The settings; `settled` and `default_verdict` are filled in here.
+    pub settings: Settings,
+    /// The outbound rules.
+    pub rules: &'a Compiled,
+    /// Which inbound ports are captured.
+    pub captures_inbound: &'a dyn Fn(u16) -> bool,
+}
+
+/// The tables of one workload.
+pub struct Tables {
+    active: Array<Owned, u32>,
+    settings: Array<Owned, Settings>,
+    rules: LpmTrie<Owned, RuleKey, RuleValue>,
+    port_tables: HashMap<Owned, PortTableKey, PortTable>,
+    inbound_ports: Array<Owned, u64>,
+    own_addresses: HashMap<Owned, Address, u32>,
+}
+
+impl Tables {
+    pub(super) fn new(object: &mut Object) -> Result<Self> {
+        Ok(Self {
+            active: typed(object, ACTIVE)?,
+            settings: typed(object, SETTINGS)?,
+            rules: typed(object, RULES)?,
+            port_tables: typed(object, PORT_TABLES)?,
+            inbound_ports: typed(object, INBOUND_PORTS)?,
+            own_addresses: typed(object, OWN_ADDRESSES)?,
+        })
+    }
+
+    /// Whether some process has made a generation valid before: this one adopts or takes over.
+    ///
+    /// # Errors
+    /// If the maps cannot be read.
+    pub fn is_settled(&self) -> Result<bool> {
+        let active = self.active.get(&0, 0).context("read the active generation")? & 1;
+        Ok(self.settings.get(&active, 0).context("read the settings")?.settled == 1)
+    }
+
+    /// Makes a generation valid. A connection is judged wholly by the old one or wholly by the new one. Takes about
+    /// two microseconds per prefix.
+    ///
+    /// # Errors
+    /// If a map cannot be written; the old generation then stays valid.
+    pub fn publish(&mut self, generation: &Generation<'_>) -> Result<()> {
+        let before = self.active.get(&0, 0).context("read the active generation")? & 1;
+        let next = 1 - before;
+        // A predecessor may have died while it wrote this generation.
+        self.clear(next)?;
+        self.write_rules(next, generation.rules)?;
+        self.write_inbound_ports(next, generation.captures_inbound)?;
+        let settings =
+            Settings { default_verdict: generation.rules.default as u8, settled: 1, ..generation.settings };
+        self.settings.set(next, settings, 0).context("write the settings")?;
+        self.active.set(0, next, 0).context("make the new generation valid")?;
+        wait_for_running_programs();
+        if let Err(error) = self.clear(before) {
+            // The new generation is valid all the same, and the next change clears again.
+            tracing::warn!(error = format!("{error:#}"), "rules that hold no longer take up room");
+        }
+        Ok(())
+    }
+
+    /// Replaces the addresses of the workload's namespace.
+    pub(super) fn set_own_addresses(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        let wanted: HashSet<Address> = addresses.iter().copied().map(address::from_ip).collect();
+        if wanted.len() > OWN_ADDRESSES_CAPACITY {
+            bail!(
+                "expected at most {OWN_ADDRESSES_CAPACITY} addresses in the network namespace, found {}: remove some, or \
+                 give the prefix to lo as a local route, which needs no address",
+                wanted.len()
+            );
+        }
+        let known: Vec<Address> = self.own_addresses.keys().collect::<Result<_, _>>()?;
+        // First what makes room.
+        for address in known.iter().filter(|address| !wanted.contains(*address)) {
+            self.own_addresses.remove(address).context("remove an own address")?;
+        }
+        for address in &wanted {
+            self.own_addresses.insert(address, 1, 0).context("write an own address")?;
+        }
+        Ok(())
+    }
+
+    fn write_rules(&mut self, generation: u32, rules: &Compiled) -> Result<()> {
+        let mut ids = IdByTable::new();
+        for prefix in &rules.prefixes {
+            let value = match &prefix.decision {
+                Decision::AllPorts(verdict, reason) => RuleValue {
+                    verdict: *verdict as u8,
+                    reason: *reason as u8,
+                    padding: 0,
+                    port_table: NO_PORT_TABLE,
+                },
+                Decision::ByPort(ports) => {
+                    let table = self.port_table(generation, ports, &mut ids)?;
+                    RuleValue { verdict: 0, reason: 0, padding: 0, port_table: table }
+                }
+            };
+            self.rules
+                .insert(&rule_key(generation, prefix.net), value, 0)
+                .with_context(|| format!("write the rule of {}", prefix.net))?;
+        }
+        Ok(())
+    }
+
+    /// The number of a port table, written once however many prefixes share it.
+    fn port_table(
+        &mut self,
+        generation: u32,
+        ports: &[PortDecision],
+        ids: &mut IdByTable<PortTable, u32>,
+    ) -> Result<u32> {
+        let mut ranges = [PortRange::UNUSED; PORT_RANGES];
+        for (range, decision) in ranges.iter_mut().zip(ports) {
+            *range = PortRange {
+                first: decision.ports.first,
+                last: decision.ports.last,
+                verdict: decision.verdict as u8,
+                reason: decision.reason as u8,
+                padding: 0,
+            };
+        }
+        let table = PortTable { ranges };
+        if let Some(id) = ids.get(&table) {
+            return Ok(*id);
+        }
+        let id = NO_PORT_TABLE + 1 + ids.len() as u32;
+        self.port_tables
+            .insert(PortTableKey { generation, table: id }, table, 0)
+            .context("write a port table")?;
+        ids.insert(table, id);
+        Ok(id)
+    }
+
+    fn write_inbound_ports(&mut self, generation: u32, captured: &dyn Fn(u16) -> bool) -> Result<()> {
+        for word in 0..INBOUND_PORT_WORDS {
+            let bits =
+                (0..64).filter(|bit| captured((word * 64 + bit) as u16)).fold(0, |bits, bit| bits | 1 << bit);
+            self.inbound_ports
+                .set(generation * INBOUND_PORT_WORDS + word, bits, 0)
+                .context("write the captured inbound ports")?;
+        }
+        Ok(())
+    }
+
+    /// Removes the rules of a generation that is not valid.
+    fn clear(&mut self, generation: u32) -> Result<()> {
+        let rules: Vec<Key<RuleKey>> = self
+            .rules
+            .keys()
+            .filter(|key| key.as_ref().is_ok_and(|key| key.data().generation == generation))
+            .collect::<Result<_, _>>()
+            .context("list the rules")?;
+        for key in &rules {
+            self.rules.remove(key).context("remove a rule")?;
+        }
+        let tables: Vec<PortTableKey> = self
+            .port_tables
+            .keys()
+            .filter(|key| key.as_ref().is_ok_and(|key| key.generation == generation))
+            .collect::<Result<_, _>>()
+            .context("list the port tables")?;
+        for key in &tables {
+            self.port_tables.remove(key).context("remove a port table")?;
+        }
+        Ok(())
+    }
+}
+
+fn rule_key(generation: u32, net: IpNet) -> Key<RuleKey> {
+    let mapped_bits = match net {
+        IpNet::V4(_) => 96,
+        IpNet::V6(_) => 0,
+    };
+    let bits = GENERATION_BITS + mapped_bits + u32::from(net.prefix_len());
+    Key::new(bits, RuleKey { generation, address: address::from_ip(net.network()) })
+}

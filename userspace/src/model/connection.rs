@@ -1,0 +1,132 @@
+//! What is known of a connection while it lives and when it ends.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use sidestep_abi::verdict::{Direction, Reason, Verdict};
+
+use crate::model::{ClientAddr, OriginalDst, UpstreamAddr};
+
+/// How bytes move once allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// The kernel alone.
+    Direct,
+    /// Copied or spliced by the instance, not looked at.
+    Relay,
+}
+
+impl Tier {
+    /// The word used in logs and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The workload that Sidestep serves.
+    Workload,
+    /// Whoever is at the other end.
+    Peer,
+    /// Sidestep itself, or the machine it runs on.
+    Agent,
+}
+
+impl Side {
+    /// Every side.
+    pub const ALL: [Self; 3] = [Self::Workload, Self::Peer, Self::Agent];
+
+    /// The word used in logs and as a metric label.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Peer => "peer",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// Why a connection ended other than by both sides closing.
+#[derive(Debug)]
+pub struct Fault {
+    /// Whose fault it is.
+    pub side: Side,
+    /// What was being done: "dial upstream", "read from client".
+    pub doing: &'static str,
+    /// What went wrong.
+    pub source: io::Error,
+}
+
+impl Fault {
+    /// A fault of `side` while `doing` something.
+    #[must_use]
+    pub const fn new(side: Side, doing: &'static str, source: io::Error) -> Self {
+        Self { side, doing, source }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.doing, self.source)
+    }
+}
+
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Bytes that were handed on, per direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the side that connected to the side that was dialled.
+    pub sent: u64,
+    /// Back to the side that connected.
+    pub received: u64,
+}
+
+/// A connection that has ended, or was never let in: what the access log and the metrics are made of.
+#[derive(Debug)]
+pub struct Ended {
+    /// When it was accepted or refused.
+    pub began: SystemTime,
+    /// Which way it went.
+    pub direction: Direction,
+    /// Who connected; not known of a `connect()` that the kernel refused.
+    pub client: Option<ClientAddr>,
+    /// Where it wanted to go; absent when no handoff told.
+    pub original: Option<OriginalDst>,
+    /// Where the instance dialled; absent when it never did.
+    pub upstream: Option<UpstreamAddr>,
+    /// What was to happen to it.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// How its bytes moved.
+    pub tier: Tier,
+    /// How many bytes moved.
+    pub traffic: Traffic,
+    /// From acceptance to the end.
+    pub duration: Duration,
+    /// What ended it, unless both sides closed.
+    pub fault: Option<Fault>,
+}
+
+/// Whoever wants to know of connections: telemetry in the product, a list in a test.
+///
+/// Called on the relay's own threads: implementations neither block nor wait.
+pub trait Observer: Send + Sync + 'static {
+    /// A connection was accepted from capture.
+    fn opened(&self, direction: Direction);
+    /// A connection ended. Called once for every `opened`, and alone for a `connect()` that the kernel refused.
+    fn ended(&self, ended: Ended);
+}

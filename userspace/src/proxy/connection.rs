@@ -1,0 +1,170 @@
+//! One connection from acceptance to its end: learn where it goes, dial, relay, tell.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use tokio::net::TcpSocket;
+
+use super::canonical;
+use super::dial::Dial;
+use super::instance::{Alive, Instance};
+use super::leg::Leg;
+use super::record::Record;
+use super::relay::{self, Broken, End};
+use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Side, UpstreamAddr};
+
+/// A connection that has just been accepted.
+pub(super) struct Accepted {
+    /// The socket to whoever connected.
+    pub(super) leg: Leg,
+    /// A socket for the other leg, of the listener's family.
+    pub(super) second: TcpSocket,
+    /// Whoever connected.
+    pub(super) client: ClientAddr,
+    /// The listener that accepted it.
+    pub(super) listener: SocketAddr,
+    /// Which way it goes.
+    pub(super) direction: Direction,
+}
+
+/// Serves a connection to its end. Sockets are closed before the end is told.
+pub(super) async fn serve(alive: Alive, accepted: Accepted) {
+    let instance = &*alive.instance;
+    let mut record = Record::open(instance.observer.clone(), accepted.direction, accepted.client);
+    let upstream = match destination(instance, &accepted) {
+        Ok((original, reason)) => {
+            record.captured(original, reason);
+            UpstreamAddr(original.0)
+        }
+        Err(refusal) => return refuse(instance, accepted, record, refusal),
+    };
+    record.dialling(upstream);
+
+    let limits = instance.limits();
+    let Accepted { leg: client, second, client: address, direction, listener } = accepted;
+    let second = (listener.is_ipv4() == upstream.0.is_ipv4()).then_some(second);
+    let dial = Dial { handoffs: &*instance.handoffs, client: address, upstream, direction };
+    let dialled = dial.run(second, &client, limits.connect_timeout).await;
+    let served = match dialled {
+        Ok(stream) => Leg::new(stream),
+        Err(fault) => {
+            drop(client);
+            tracing::debug!(%fault, %address, %upstream, direction = direction.word(), "connection was not made");
+            return record.fail(fault);
+        }
+    };
+    match relay::relay(&client, &served, limits.idle_timeout, &instance.pipes, record.traffic()).await {
+        Ok(()) => {
+            client.end();
+            served.end();
+            tracing::debug!(%address, %upstream, direction = direction.word(), "connection ended");
+            record.close();
+        }
+        Err(Broken { end, doing, source }) => {
+            drop(client);
+            drop(served);
+            let fault = Fault::new(blame(end, direction), doing, source);
+            tracing::debug!(%fault, %address, %upstream, direction = direction.word(), "connection broke");
+            record.fail(fault);
+        }
+    }
+}
+
+/// Resets a connection that is one more than `limit` allows.
+pub(super) fn turn_away(instance: &Instance, accepted: Accepted, limit: usize) {
+    let mut record = Record::open(instance.observer.clone(), accepted.direction, accepted.client);
+    if let Ok((original, reason)) = destination(instance, &accepted) {
+        record.captured(original, reason);
+    }
+    if let Some(held_back) = instance.refusals.admit(Instant::now()) {
+        tracing::warn!(limit, held_back, client = %accepted.client, "connection reset: relay.max-connections are open");
+    }
+    drop(accepted);
+    let full = io::Error::new(
+        io::ErrorKind::QuotaExceeded,
+        format!("{limit} connections are open already, as many as relay.max-connections allows"),
+    );
+    record.fail(Fault::new(Side::Agent, "admit connection", full));
+}
+
+/// Why a connection is not served.
+struct Refusal {
+    reason: Reason,
+    fault: Fault,
+}
+
+fn refuse(instance: &Instance, accepted: Accepted, record: Record, refusal: Refusal) {
+    let Refusal { reason, fault } = refusal;
+    if let Some(held_back) = instance.refusals.admit(Instant::now()) {
+        tracing::warn!(
+            client = %accepted.client,
+            listener = %accepted.listener,
+            direction = accepted.direction.word(),
+            reason = reason.word(),
+            %fault,
+            held_back,
+            "connection refused"
+        );
+    }
+    drop(accepted);
+    record.refuse(reason, fault);
+}
+
+/// Where a connection wanted to go and why it was captured; never guessed.
+fn destination(instance: &Instance, accepted: &Accepted) -> Result<(OriginalDst, Reason), Refusal> {
+    let unread = |source| Refusal {
+        reason: Reason::NoHandoff,
+        fault: Fault::new(Side::Agent, "read original destination", source),
+    };
+    let (found, near): (_, IpAddr) = match accepted.direction {
+        Direction::Outbound => {
+            (instance.handoffs.original_destination(accepted.leg.as_fd()), accepted.client.0.ip())
+        }
+        Direction::Inbound => {
+            let local = canonical(accepted.leg.local_addr().map_err(unread)?);
+            (instance.handoffs.inbound_destination(accepted.leg.as_fd(), local), local.ip())
+        }
+    };
+    let (original, reason) = found.map_err(unread)?.ok_or_else(|| {
+        unread(io::Error::new(io::ErrorKind::NotFound, "the socket carries no handoff: nothing captured it"))
+    })?;
+    let original = OriginalDst(canonical(original.0));
+    if instance.own.contain(original, near) {
+        let source = io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{original} is the instance's own listener; dial what is to be reached instead"),
+        );
+        let side = blame(End::Client, accepted.direction);
+        return Err(Refusal {
+            reason: Reason::OwnListener,
+            fault: Fault::new(side, "admit connection", source),
+        });
+    }
+    Ok((original, reason))
+}
+
+/// Who is at that end of a connection.
+pub(super) const fn blame(end: End, direction: Direction) -> Side {
+    match (end, direction) {
+        (End::Client, Direction::Outbound) | (End::Upstream, Direction::Inbound) => Side::Workload,
+        (End::Client, Direction::Inbound) | (End::Upstream, Direction::Outbound) => Side::Peer,
+        (End::Neither, _) => Side::Agent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_connection_takes_little_memory() {
+        fn size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        // The promise is 12 KiB for an idle connection with everything that belongs to it; tokio adds about 256
+        // bytes for each of the two sockets and as much for the task.
+        assert!(size(serve) <= 2048, "the future of one connection takes {} bytes", size(serve));
+    }
+}

@@ -1,0 +1,155 @@
+//! The second leg: one attempt to reach the upstream, given up as soon as it is pointless.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::Interest;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::Handoffs;
+use super::connection::blame;
+use super::relay::End;
+use crate::model::{ClientAddr, Direction, Fault, Side, UpstreamAddr};
+
+/// What to dial, and for whom.
+pub(super) struct Dial<'a> {
+    pub(super) handoffs: &'a dyn Handoffs,
+    pub(super) client: ClientAddr,
+    pub(super) upstream: UpstreamAddr,
+    pub(super) direction: Direction,
+}
+
+/// Which local address a dial starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// What the kernel's routing says.
+    Any,
+    /// Another address of 127.199.0.0/16 each time. Works towards addresses of our own namespace only.
+    Spread,
+}
+
+impl Dial<'_> {
+    /// Dials for at most `patience`, and not longer than the client on `accepted` stays. `at_hand` is a socket of the
+    /// upstream's family if there is one.
+    ///
+    /// A client that only closed its sending half stays: it may have said all it has to say.
+    pub(super) async fn run(
+        &self,
+        at_hand: Option<TcpSocket>,
+        accepted: &TcpStream,
+        patience: Duration,
+    ) -> Result<TcpStream, Fault> {
+        tokio::select! {
+            biased;
+            dialled = tokio::time::timeout(patience, self.connect(at_hand)) => {
+                dialled.unwrap_or_else(|_elapsed| {
+                    let late = io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("no answer within {patience:?} (relay.connect-timeout)"),
+                    );
+                    Err(Fault::new(blame(End::Upstream, self.direction), "dial upstream", late))
+                })
+            }
+            _ = accepted.ready(Interest::ERROR) => {
+                let gone = accepted.take_error().ok().flatten();
+                let gone = gone.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
+                Err(Fault::new(blame(End::Client, self.direction), "wait for upstream", gone))
+            }
+        }
+    }
+
+    async fn connect(&self, at_hand: Option<TcpSocket>) -> Result<TcpStream, Fault> {
+        let spread = self.direction == Direction::Inbound && self.upstream.0.is_ipv4();
+        match self.attempt(at_hand, Source::Any).await {
+            // The app's address has no local port left for us (about 28,000 by default): another loopback address
+            // has its own.
+            Err(fault) if spread && errno(&fault.source) == Some(Errno::EADDRNOTAVAIL) => {
+                self.attempt(None, Source::Spread).await
+            }
+            dialled => dialled,
+        }
+    }
+
+    async fn attempt(&self, at_hand: Option<TcpSocket>, source: Source) -> Result<TcpStream, Fault> {
+        let socket = open(at_hand, self.upstream.0, source)
+            .map_err(|source| Fault::new(Side::Agent, "open socket", source))?;
+        if self.direction == Direction::Inbound {
+            self.handoffs
+                .leave_client(socket.as_fd(), self.client)
+                .map_err(|source| Fault::new(Side::Agent, "leave client address", source))?;
+        }
+        socket.connect(self.upstream.0).await.map_err(|source| {
+            let side = if is_our_own(&source) { Side::Agent } else { blame(End::Upstream, self.direction) };
+            Fault::new(side, "dial upstream", source)
+        })
+    }
+}
+
+fn open(at_hand: Option<TcpSocket>, upstream: SocketAddr, source: Source) -> io::Result<TcpSocket> {
+    let socket = match at_hand {
+        Some(socket) => socket,
+        None if upstream.is_ipv4() => TcpSocket::new_v4()?,
+        None => TcpSocket::new_v6()?,
+    };
+    socket.set_nodelay(true)?;
+    if source == Source::Spread {
+        // The port is chosen at connect(), when the whole four-tuple is known (ip(7), since Linux 4.2).
+        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(SocketAddr::new(IpAddr::V4(next_spread()), 0))?;
+    }
+    Ok(socket)
+}
+
+/// The next address of 127.199.0.0/16, round robin.
+fn next_spread() -> Ipv4Addr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    Ipv4Addr::new(127, 199, high, low)
+}
+
+/// Whether a connect failed for something that this machine lacks rather than for what the upstream does.
+fn is_our_own(error: &io::Error) -> bool {
+    matches!(
+        errno(error),
+        Some(
+            Errno::EADDRNOTAVAIL
+                | Errno::EMFILE
+                | Errno::ENFILE
+                | Errno::ENOBUFS
+                | Errno::ENOMEM
+                | Errno::EPERM
+        )
+    )
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_spread_dial_comes_from_another_loopback_address() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = listener.local_addr().unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let socket = open(None, upstream, Source::Spread).unwrap();
+            let dialled = socket.connect(upstream).await.unwrap();
+            let (_, peer) = listener.accept().await.unwrap();
+            assert_eq!(peer, dialled.local_addr().unwrap());
+            let IpAddr::V4(from) = peer.ip() else { panic!("{peer} is not IPv4") };
+            assert_eq!(from.octets()[..2], [127, 199]);
+            seen.push(from);
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), 3);
+    }
+}

@@ -1,0 +1,239 @@
+//! What outlives a connection: the limits, who is told, the live connections, and the listeners that are ours.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::listening::Listening;
+use super::relay::Pipes;
+use super::throttle::Throttle;
+use super::{Handoffs, Limits};
+use crate::model::{Direction, Observer, OriginalDst};
+
+/// The proxy of one workload.
+///
+/// It needs a tokio runtime with IO and time, of either flavour, and takes nothing from it but tasks.
+pub struct Instance {
+    limits: RwLock<Limits>,
+    pub(super) handoffs: Arc<dyn Handoffs>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) pipes: Pipes,
+    pub(super) own: OwnListeners,
+    /// Lines about refused connections, which a pod can cause at will.
+    pub(super) refusals: Throttle,
+    live: Mutex<Live>,
+    idle: Notify,
+    backoffs: AtomicU64,
+    over_limit: AtomicU64,
+}
+
+#[derive(Default)]
+struct Live {
+    /// Number of the next connection.
+    next: u64,
+    /// Connections numbered below this were cut off.
+    cut: u64,
+    /// `None` while a connection is being spawned.
+    tasks: HashMap<u64, Option<AbortHandle>>,
+}
+
+impl Instance {
+    /// An instance without listeners.
+    #[must_use]
+    pub fn new(limits: Limits, handoffs: Arc<dyn Handoffs>, observer: Arc<dyn Observer>) -> Arc<Self> {
+        Arc::new(Self {
+            limits: RwLock::new(limits),
+            handoffs,
+            observer,
+            pipes: Pipes::default(),
+            own: OwnListeners::default(),
+            refusals: Throttle::new(Duration::from_secs(1)),
+            live: Mutex::default(),
+            idle: Notify::new(),
+            backoffs: AtomicU64::new(0),
+            over_limit: AtomicU64::new(0),
+        })
+    }
+
+    /// Accepts connections of `direction` from `listener` until the answer is closed or dropped.
+    ///
+    /// Must be called within the runtime that is to serve it. The listener's address counts as our own from now on:
+    /// a captured connection that was meant for it is refused.
+    ///
+    /// # Errors
+    /// The listener is not a listening TCP socket, or the runtime cannot watch it.
+    pub fn serve(
+        self: &Arc<Self>,
+        listener: std::net::TcpListener,
+        direction: Direction,
+    ) -> io::Result<Listening> {
+        Listening::start(Arc::clone(self), listener, direction)
+    }
+
+    /// How many connections are open, both directions together.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.live().tasks.len()
+    }
+
+    /// Resolves when no connection is open. Close the listeners first, or it may never.
+    pub async fn idle(&self) {
+        loop {
+            let notified = self.idle.notified();
+            if self.active() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Resets every open connection; for the end of a drain. [`Instance::idle`] resolves once all are gone.
+    pub fn cut_off(&self) {
+        let mut live = self.live();
+        live.cut = live.next;
+        for task in live.tasks.values().flatten() {
+            task.abort();
+        }
+    }
+
+    /// What connections are held to now.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the limits for connections that are accepted from now on; open ones keep theirs.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// How often accepting had to pause because descriptors or memory ran out.
+    #[must_use]
+    pub fn accept_backoffs(&self) -> u64 {
+        self.backoffs.load(Ordering::Relaxed)
+    }
+
+    /// How many connections were reset because [`Limits::max_connections`] were open.
+    #[must_use]
+    pub fn over_limit(&self) -> u64 {
+        self.over_limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_backoff(&self) {
+        self.backoffs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_over_limit(&self) {
+        self.over_limit.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Runs `connection` as a task of its own, which counts as active until its future is gone.
+    ///
+    /// The future is made from its [`Alive`] guard and has to hold it to its end.
+    pub(super) fn spawn<F>(self: &Arc<Self>, connection: impl FnOnce(Alive) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let id = {
+            let mut live = self.live();
+            let id = live.next;
+            live.next += 1;
+            live.tasks.insert(id, None);
+            id
+        };
+        // Not under the lock: a runtime that shuts down drops the future here and now, and the guard takes the lock.
+        let task = tokio::spawn(connection(Alive { instance: Arc::clone(self), id })).abort_handle();
+        let mut live = self.live();
+        if id < live.cut {
+            task.abort();
+        }
+        // Gone if the connection is over already.
+        if let Some(entry) = live.tasks.get_mut(&id) {
+            *entry = Some(task);
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one connection as active.
+pub(super) struct Alive {
+    pub(super) instance: Arc<Instance>,
+    id: u64,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let mut live = self.instance.live();
+        live.tasks.remove(&self.id);
+        if live.tasks.is_empty() {
+            // A burst of connections must not leave its table behind for the rest of the instance's life.
+            live.tasks.shrink_to(64);
+            drop(live);
+            self.instance.idle.notify_waiters();
+        }
+    }
+}
+
+/// The addresses that this instance listens at.
+#[derive(Debug, Default)]
+pub(super) struct OwnListeners(RwLock<Vec<SocketAddr>>);
+
+impl OwnListeners {
+    pub(super) fn add(&self, address: SocketAddr) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(address);
+    }
+
+    pub(super) fn remove(&self, address: SocketAddr) {
+        let mut own = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = own.iter().position(|&listener| listener == address) {
+            own.swap_remove(found);
+        }
+    }
+
+    /// Whether dialling `original` would come back to us.
+    ///
+    /// A listener bound to every address is reached through loopback and through `near`, an address that is known
+    /// to belong to the workload's namespace.
+    pub(super) fn contain(&self, original: OriginalDst, near: IpAddr) -> bool {
+        let own = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = original.0.ip();
+        own.iter().any(|listener| {
+            let reaches = if listener.ip().is_unspecified() {
+                wanted.is_loopback() || wanted.is_unspecified() || wanted == near
+            } else {
+                wanted == listener.ip()
+            };
+            reaches && listener.port() == original.0.port()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_listener_is_known_by_every_address_that_reaches_it() {
+        let own = OwnListeners::default();
+        own.add("0.0.0.0:15001".parse().unwrap());
+        own.add("[::1]:15002".parse().unwrap());
+        let near = "10.0.0.5".parse().unwrap();
+        let reaches = |address: &str| own.contain(OriginalDst(address.parse().unwrap()), near);
+        assert!(reaches("127.199.3.4:15001"));
+        assert!(reaches("10.0.0.5:15001"));
+        assert!(reaches("[::1]:15002"));
+        assert!(!reaches("10.0.0.9:15001"), "somebody else's port of the same number");
+        assert!(!reaches("127.0.0.1:15002"));
+        own.remove("0.0.0.0:15001".parse().unwrap());
+        assert!(!reaches("127.199.3.4:15001"));
+    }
+}

@@ -1,0 +1,218 @@
+//! The accept loop: it never ends because of what a client or a lack of descriptors does to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::canonical;
+use super::connection::{self, Accepted};
+use super::instance::Instance;
+use super::leg::Leg;
+use super::throttle::Throttle;
+use crate::model::{ClientAddr, Direction};
+
+/// First pause after accepting failed for want of descriptors or memory; doubled each time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// Longest such pause: what a connection waits in the backlog at most once descriptors are there again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often a pause is logged.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+/// A listener being served. Dropping it closes the listener at once; connections in its backlog are reset.
+#[derive(Debug)]
+pub struct Listening {
+    address: SocketAddr,
+    close: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    pub(super) fn start(
+        instance: Arc<Instance>,
+        listener: std::net::TcpListener,
+        direction: Direction,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        // Accepted sockets inherit it on Linux (they are cloned from the listener), which saves a call for each.
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
+        let address = canonical(listener.local_addr()?);
+        let listener = TcpListener::from_std(listener)?;
+        instance.own.add(address);
+        let ours = Ours { instance, address };
+        let (close, closed) = oneshot::channel();
+        let accepting = Accepting { ours, listener, direction, second: None, log: Throttle::new(LOG_PERIOD) };
+        let task = tokio::spawn(accepting.run(closed));
+        Ok(Self { address, close: Some(close), task })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts what is already in the backlog, then closes the listener. Its connections live on.
+    pub async fn close(mut self) {
+        if let Some(close) = self.close.take() {
+            // An error means that the loop is gone already.
+            let _ = close.send(());
+        }
+        // An error means that the runtime shuts down, which closes the listener too.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A listener's address, known as our own while this lives.
+struct Ours {
+    instance: Arc<Instance>,
+    address: SocketAddr,
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.instance.own.remove(self.address);
+    }
+}
+
+struct Accepting {
+    ours: Ours,
+    listener: TcpListener,
+    direction: Direction,
+    /// The socket for the second leg of the next connection. A connection is accepted only when its second leg has
+    /// a descriptor already: when descriptors run out, connections wait in the backlog instead of being accepted and
+    /// reset, and a burst cannot take the descriptors that its own dials need.
+    second: Option<TcpSocket>,
+    log: Throttle,
+}
+
+impl Accepting {
+    async fn run(mut self, mut closed: oneshot::Receiver<()>) {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let admitted = tokio::select! {
+                admitted = self.admit_next() => admitted,
+                // The sender is never dropped without aborting this task.
+                _ = &mut closed => break,
+            };
+            match admitted {
+                Ok(()) => pause = SHORTEST_PAUSE,
+                Err(error) if is_the_clients_own(&error) => {}
+                Err(error) => {
+                    self.report(&error, pause);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = &mut closed => break,
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        let address = self.ours.address;
+        if let Err(error) = self.empty_backlog() {
+            tracing::warn!(%error, listener = %address, "connections left in the backlog of a closed listener are reset");
+        }
+    }
+
+    async fn admit_next(&mut self) -> io::Result<()> {
+        if self.second.is_none() {
+            self.second = Some(self.ours.second()?);
+        }
+        let (stream, peer) = self.listener.accept().await?;
+        if let Some(second) = self.second.take() {
+            self.ours.admit(stream, peer, second, self.direction);
+        }
+        Ok(())
+    }
+
+    /// Takes what had been queued before the listener was asked to close.
+    ///
+    /// By plain system calls: the runtime may not have noticed yet what the kernel has queued already.
+    fn empty_backlog(self) -> io::Result<()> {
+        let listener = self.listener.into_std()?;
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true)?;
+                    let second = self.ours.second()?;
+                    self.ours.admit(TcpStream::from_std(stream)?, peer, second, self.direction);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_the_clients_own(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn report(&self, error: &io::Error, pause: Duration) {
+        self.ours.instance.count_backoff();
+        if let Some(held_back) = self.log.admit(Instant::now()) {
+            tracing::warn!(
+                %error,
+                listener = %self.ours.address,
+                pause_ms = pause.as_millis(),
+                held_back,
+                "cannot accept connections, they wait in the backlog; if descriptors ran out, raise the limit on open \
+                 files (ulimit -n) or lower relay.max-connections"
+            );
+        }
+    }
+}
+
+impl Ours {
+    /// A socket of the listener's own family: what comes in over IPv4 mostly goes on over IPv4.
+    fn second(&self) -> io::Result<TcpSocket> {
+        if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+    }
+
+    fn admit(&self, stream: TcpStream, peer: SocketAddr, second: TcpSocket, direction: Direction) {
+        let accepted = Accepted {
+            leg: Leg::new(stream),
+            second,
+            client: ClientAddr(canonical(peer)),
+            listener: self.address,
+            direction,
+        };
+        let limit = self.instance.limits().max_connections;
+        if self.instance.active() >= limit {
+            self.instance.count_over_limit();
+            connection::turn_away(&self.instance, accepted, limit);
+        } else {
+            self.instance.spawn(|alive| connection::serve(alive, accepted));
+        }
+    }
+}
+
+/// Whether accept(2) reports what befell one connection in the backlog, so that the next one is to be tried at once.
+///
+/// Linux hands pending network errors of the new socket to accept (accept(2), "Error handling"). Errors that can
+/// stay, such as a security module's EPERM, are not among them: trying again at once would spin.
+fn is_the_clients_own(error: &io::Error) -> bool {
+    let Some(number) = error.raw_os_error() else { return false };
+    matches!(
+        Errno::from_raw(number),
+        Errno::ECONNABORTED
+            | Errno::ECONNRESET
+            | Errno::EINTR
+            | Errno::EPROTO
+            | Errno::ENETDOWN
+            | Errno::ENOPROTOOPT
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+            | Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::ETIMEDOUT
+    )
+}

@@ -1,0 +1,115 @@
+//! What is told of one connection, and that it is told exactly once, however the connection ends.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::model::{
+    ClientAddr, Direction, Ended, Fault, Observer, OriginalDst, Reason, Side, Tier, Traffic, UpstreamAddr,
+    Verdict,
+};
+
+/// An open connection as the observer will hear of it; dropping it is the connection's end.
+pub(super) struct Record {
+    observer: Arc<dyn Observer>,
+    began: SystemTime,
+    since: Instant,
+    direction: Direction,
+    client: ClientAddr,
+    original: Option<OriginalDst>,
+    upstream: Option<UpstreamAddr>,
+    verdict: Verdict,
+    reason: Reason,
+    traffic: Traffic,
+    outcome: Outcome,
+}
+
+/// How a connection came to its end.
+enum Outcome {
+    /// It has not: whoever drops the record now cuts it off.
+    Open,
+    /// Both sides closed.
+    Closed,
+    /// Something else ended it.
+    Broken(Fault),
+}
+
+impl Record {
+    /// Tells the observer that a connection from `client` was accepted.
+    pub(super) fn open(observer: Arc<dyn Observer>, direction: Direction, client: ClientAddr) -> Self {
+        observer.opened(direction);
+        Self {
+            observer,
+            began: SystemTime::now(),
+            since: Instant::now(),
+            direction,
+            client,
+            original: None,
+            upstream: None,
+            verdict: Verdict::Proxy,
+            reason: Reason::Default,
+            traffic: Traffic::default(),
+            outcome: Outcome::Open,
+        }
+    }
+
+    /// Where it wanted to go, and why it was captured.
+    pub(super) const fn captured(&mut self, original: OriginalDst, reason: Reason) {
+        self.original = Some(original);
+        self.reason = reason;
+    }
+
+    /// Where the instance dials.
+    pub(super) const fn dialling(&mut self, upstream: UpstreamAddr) {
+        self.upstream = Some(upstream);
+    }
+
+    /// The bytes that moved. They are counted here while they move, so that an aborted connection tells them too.
+    pub(super) const fn traffic(&mut self) -> &mut Traffic {
+        &mut self.traffic
+    }
+
+    /// Ends it refused, for `reason`.
+    pub(super) fn refuse(mut self, reason: Reason, fault: Fault) {
+        self.verdict = Verdict::Deny;
+        self.reason = reason;
+        self.outcome = Outcome::Broken(fault);
+    }
+
+    /// Ends it with a fault.
+    pub(super) fn fail(mut self, fault: Fault) {
+        self.outcome = Outcome::Broken(fault);
+    }
+
+    /// Ends it in order.
+    pub(super) fn close(mut self) {
+        self.outcome = Outcome::Closed;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let fault = match std::mem::replace(&mut self.outcome, Outcome::Closed) {
+            Outcome::Closed => None,
+            Outcome::Broken(fault) => Some(fault),
+            Outcome::Open => {
+                let cut_off =
+                    io::Error::new(io::ErrorKind::ConnectionAborted, "the instance stopped before it ended");
+                Some(Fault::new(Side::Agent, "serve connection", cut_off))
+            }
+        };
+        self.observer.ended(Ended {
+            began: self.began,
+            direction: self.direction,
+            client: Some(self.client),
+            original: self.original,
+            upstream: self.upstream,
+            verdict: self.verdict,
+            reason: self.reason,
+            tier: Tier::Relay,
+            traffic: self.traffic,
+            duration: self.since.elapsed(),
+            fault,
+        });
+    }
+}

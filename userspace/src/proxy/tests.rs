@@ -1,0 +1,178 @@
+//! The direct ring: a real instance in this process, on loopback, with handoffs that always tell the same
+//! destination. What capture does is not tested here.
+
+mod bytes;
+mod descriptors;
+mod endings;
+mod lifecycle;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Handoffs, Instance, Limits, Listening};
+use crate::model::{ClientAddr, Direction, Ended, Observer, OriginalDst, Reason};
+
+/// How long anything here may take before it counts as not happening.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const LIMITS: Limits = Limits {
+    connect_timeout: Duration::from_secs(5),
+    idle_timeout: Duration::from_secs(60),
+    max_connections: 1000,
+};
+
+/// Handoffs that tell one destination for every socket, or none.
+#[derive(Default)]
+struct Fixed {
+    destination: Mutex<Option<SocketAddr>>,
+    left: Mutex<Vec<ClientAddr>>,
+    /// Answers inbound connections like `sk_lookup` does, by their local address.
+    steered: bool,
+}
+
+impl Handoffs for Fixed {
+    fn original_destination(&self, _accepted: BorrowedFd<'_>) -> io::Result<Option<(OriginalDst, Reason)>> {
+        Ok(self.destination.lock().unwrap().map(|address| (OriginalDst(address), Reason::Rule)))
+    }
+
+    fn inbound_destination(
+        &self,
+        accepted: BorrowedFd<'_>,
+        local: SocketAddr,
+    ) -> io::Result<Option<(OriginalDst, Reason)>> {
+        if self.steered {
+            Ok(Some((OriginalDst(local), Reason::Default)))
+        } else {
+            self.original_destination(accepted)
+        }
+    }
+
+    fn leave_client(&self, _dialling: BorrowedFd<'_>, client: ClientAddr) -> io::Result<()> {
+        self.left.lock().unwrap().push(client);
+        Ok(())
+    }
+}
+
+/// An observer that remembers.
+#[derive(Default)]
+struct Seen {
+    opened: Mutex<Vec<Direction>>,
+    ended: Mutex<Vec<Ended>>,
+}
+
+impl Observer for Seen {
+    fn opened(&self, direction: Direction) {
+        self.opened.lock().unwrap().push(direction);
+    }
+
+    fn ended(&self, ended: Ended) {
+        self.ended.lock().unwrap().push(ended);
+    }
+}
+
+/// An instance with one listener, and what it was given.
+struct Bench {
+    instance: Arc<Instance>,
+    listening: Listening,
+    handoffs: Arc<Fixed>,
+    seen: Arc<Seen>,
+}
+
+impl Bench {
+    /// An instance whose captured connections all go to `destination`.
+    fn start(direction: Direction, limits: Limits, destination: Option<SocketAddr>) -> Self {
+        let handoffs = Fixed { destination: Mutex::new(destination), ..Fixed::default() };
+        Self::with(direction, limits, handoffs)
+    }
+
+    fn with(direction: Direction, limits: Limits, handoffs: Fixed) -> Self {
+        let (handoffs, seen) = (Arc::new(handoffs), Arc::new(Seen::default()));
+        let instance = Instance::new(limits, handoffs.clone(), seen.clone());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listening = instance.serve(listener, direction).unwrap();
+        Self { instance, listening, handoffs, seen }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        within(TcpStream::connect(self.listening.address())).await.unwrap()
+    }
+
+    /// The one connection that has ended.
+    async fn ended(&self) -> Ended {
+        let mut all = self.all_ended(1).await;
+        all.pop().unwrap()
+    }
+
+    async fn all_ended(&self, count: usize) -> Vec<Ended> {
+        eventually(|| self.seen.ended.lock().unwrap().len() >= count).await;
+        assert_eq!(self.seen.opened.lock().unwrap().len(), count, "every end belongs to one opening");
+        std::mem::take(&mut *self.seen.ended.lock().unwrap())
+    }
+}
+
+/// An instance before an upstream of the test's own, and one connection through it.
+struct Pair {
+    bench: Bench,
+    client: TcpStream,
+    upstream: TcpStream,
+}
+
+impl Pair {
+    async fn open(limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bench = Bench::start(Direction::Outbound, limits, Some(listener.local_addr().unwrap()));
+        let client = bench.connect().await;
+        let (upstream, _) = within(listener.accept()).await.unwrap();
+        Self { bench, client, upstream }
+    }
+
+    /// Proves that bytes pass both ways.
+    async fn greet(&mut self) {
+        pass(&mut self.client, &mut self.upstream).await;
+        pass(&mut self.upstream, &mut self.client).await;
+    }
+}
+
+async fn pass(from: &mut TcpStream, to: &mut TcpStream) {
+    within(from.write_all(b"greeting")).await.unwrap();
+    let mut heard = [0; 8];
+    within(to.read_exact(&mut heard)).await.unwrap();
+    assert_eq!(&heard, b"greeting");
+}
+
+/// Bounds a wait.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("did not happen in time")
+}
+
+/// Waits until `condition` holds.
+async fn eventually(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+/// An upstream that sends back what it gets.
+async fn echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let _ = write.shutdown().await;
+            });
+        }
+    });
+    address
+}

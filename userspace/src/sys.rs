@@ -1,0 +1,14 @@
+//! The machine: system calls that no crate wraps, and files of the kernel that no crate reads. All unsafe code of the
+//! agent is below here.
+
+pub mod addresses;
+pub mod bpf;
+pub mod bpffs;
+pub mod cgroup;
+pub mod descriptors;
+pub mod foreign;
+pub mod kernel;
+pub mod rcu;
+pub mod ready;
+pub mod socket;
+pub mod spawn;

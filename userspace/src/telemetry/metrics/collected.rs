@@ -1,0 +1,167 @@
+//! Counters that are kept elsewhere (in kernel maps, in the instance) and read when somebody asks for the metrics.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, IntCounterVec, Opts};
+
+use crate::model::{Direction, Reason, Verdict};
+
+/// A counter that is kept elsewhere, as it stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// Verdicts that the kernel gave.
+    Verdicts {
+        /// Which way.
+        direction: Direction,
+        /// What happened.
+        verdict: Verdict,
+        /// Why.
+        reason: Reason,
+        /// How often.
+        count: u64,
+    },
+    /// Handoffs that an accepted socket claimed.
+    Captures(u64),
+    /// Handoffs taken back because their connecting socket closed.
+    HandoffsWithdrawn(u64),
+    /// Denials of which no event could be delivered.
+    DenialEventsLost(u64),
+    /// Pauses in accepting because descriptors or memory ran out.
+    AcceptBackoffs(u64),
+    /// Connections reset because as many as allowed were open.
+    ConnectionsOverLimit(u64),
+    /// Access log lines that were lost.
+    AccessLogDropped(u64),
+    /// Access log lines about denials that were held back by their rate.
+    AccessLogSuppressed(u64),
+}
+
+/// Whoever keeps counters that are read only when somebody asks for the metrics.
+///
+/// Rows of one family from several sources add up. A closure that returns rows is one.
+pub trait Source: Send + Sync {
+    /// The counters as they stand now. Called on the thread that serves the metrics.
+    fn rows(&self) -> Vec<Row>;
+}
+
+impl<F: Fn() -> Vec<Row> + Send + Sync> Source for F {
+    fn rows(&self) -> Vec<Row> {
+        self()
+    }
+}
+
+/// All sources, as one collector of prometheus.
+#[derive(Clone)]
+pub(super) struct Collected {
+    sources: Arc<RwLock<Vec<Arc<dyn Source>>>>,
+    /// Never filled; what the families are called.
+    described: Arc<Families>,
+}
+
+impl Collected {
+    pub(super) fn new() -> prometheus::Result<Self> {
+        Ok(Self { sources: Arc::default(), described: Arc::new(Families::new()?) })
+    }
+
+    pub(super) fn add(&self, source: Arc<dyn Source>) {
+        self.sources.write().unwrap_or_else(PoisonError::into_inner).push(source);
+    }
+}
+
+impl fmt::Debug for Collected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner).len();
+        formatter.debug_struct("Collected").field("sources", &sources).finish_non_exhaustive()
+    }
+}
+
+impl Collector for Collected {
+    fn desc(&self) -> Vec<&Desc> {
+        self.described.all().into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Made anew each time: a counter of prometheus cannot be set to what another counter stands at.
+        let Ok(families) = Families::new() else { return Vec::new() };
+        for source in self.sources.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            for row in source.rows() {
+                families.add(row);
+            }
+        }
+        families.all().into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+struct Families {
+    verdicts: IntCounterVec,
+    captures: IntCounter,
+    withdrawn: IntCounter,
+    events_lost: IntCounter,
+    backoffs: IntCounter,
+    over_limit: IntCounter,
+    dropped: IntCounter,
+    suppressed: IntCounter,
+}
+
+impl Families {
+    fn new() -> prometheus::Result<Self> {
+        let verdicts = Opts::new("sidestep_verdicts_total", "Verdicts that the kernel gave, and why.");
+        Ok(Self {
+            verdicts: IntCounterVec::new(verdicts, &["verdict", "reason", "direction"])?,
+            captures: IntCounter::new(
+                "sidestep_captures_total",
+                "Connections whose handoff reached the socket that the instance accepted.",
+            )?,
+            withdrawn: IntCounter::new(
+                "sidestep_handoffs_withdrawn_total",
+                "Handoffs taken back unclaimed because their connecting socket closed.",
+            )?,
+            events_lost: IntCounter::new(
+                "sidestep_denial_events_lost_total",
+                "Denials counted but missing from the access log, because their event was not read in time.",
+            )?,
+            backoffs: IntCounter::new(
+                "sidestep_accept_backoffs_total",
+                "Pauses in accepting because descriptors or memory ran out.",
+            )?,
+            over_limit: IntCounter::new(
+                "sidestep_connections_over_limit_total",
+                "Connections reset because as many as relay.max-connections allows were open.",
+            )?,
+            dropped: IntCounter::new(
+                "sidestep_access_log_dropped_total",
+                "Access log lines lost because they could not be written, or not fast enough.",
+            )?,
+            suppressed: IntCounter::new(
+                "sidestep_access_log_suppressed_total",
+                "Access log lines about denials held back by their rate.",
+            )?,
+        })
+    }
+
+    fn all(&self) -> [&dyn Collector; 8] {
+        let Self { verdicts, captures, withdrawn, events_lost, backoffs, over_limit, dropped, suppressed } =
+            self;
+        [verdicts, captures, withdrawn, events_lost, backoffs, over_limit, dropped, suppressed]
+    }
+
+    fn add(&self, row: Row) {
+        match row {
+            Row::Verdicts { direction, verdict, reason, count } => {
+                self.verdicts
+                    .with_label_values(&[verdict.word(), reason.word(), direction.word()])
+                    .inc_by(count);
+            }
+            Row::Captures(count) => self.captures.inc_by(count),
+            Row::HandoffsWithdrawn(count) => self.withdrawn.inc_by(count),
+            Row::DenialEventsLost(count) => self.events_lost.inc_by(count),
+            Row::AcceptBackoffs(count) => self.backoffs.inc_by(count),
+            Row::ConnectionsOverLimit(count) => self.over_limit.inc_by(count),
+            Row::AccessLogDropped(count) => self.dropped.inc_by(count),
+            Row::AccessLogSuppressed(count) => self.suppressed.inc_by(count),
+        }
+    }
+}

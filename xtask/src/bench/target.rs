@@ -1,0 +1,198 @@
+//! What was promised, held against what was measured. A miss stays visible as a miss.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::crowd::{CONNECTIONS, Crowd, FEW_PORTS, WITH_FEW_PORTS};
+use super::mode::Mode;
+use super::prefixes::{FEW, MANY, Prefixes};
+use super::rounds::Comparison;
+use super::seating::Seating;
+use super::spread::Spread;
+use super::work::Work;
+
+/// One promise and its figure.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Target {
+    /// What is measured.
+    pub(crate) what: String,
+    /// The side of the limit that was promised.
+    pub(crate) bound: Bound,
+    /// Where the promise ends.
+    pub(crate) limit: f64,
+    /// What both are counted in.
+    pub(crate) unit: Unit,
+    /// What was found; absent if it could not be measured.
+    pub(crate) found: Option<Spread>,
+    /// How it stands.
+    pub(crate) standing: Standing,
+}
+
+/// Which side of a limit is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Bound {
+    /// Not more.
+    AtMost,
+    /// Not less.
+    AtLeast,
+}
+
+/// What a figure is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Unit {
+    /// A ratio within one run.
+    Times,
+    /// 1,000,000 bytes.
+    Megabytes,
+    /// 1,024 bytes.
+    Kibibytes,
+    /// Connections at one time.
+    Connections,
+}
+
+/// Whether a promise was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Standing {
+    /// The median is within the limit.
+    Met,
+    /// It is not.
+    Missed,
+    /// There is no figure; the notes say why.
+    NotMeasured,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Met => "met",
+            Self::Missed => "MISSED",
+            Self::NotMeasured => "not measured",
+        })
+    }
+}
+
+impl Target {
+    fn at_most(what: String, limit: f64, unit: Unit, found: Option<Spread>) -> Self {
+        Self::new(what, Bound::AtMost, (limit, unit), found)
+    }
+
+    fn new(what: String, bound: Bound, (limit, unit): (f64, Unit), found: Option<Spread>) -> Self {
+        let is_good = |median: f64| match bound {
+            Bound::AtMost => median <= limit,
+            Bound::AtLeast => median >= limit,
+        };
+        let standing = match found {
+            None => Standing::NotMeasured,
+            Some(spread) if is_good(spread.median) => Standing::Met,
+            Some(_) => Standing::Missed,
+        };
+        Self { what, bound, limit, unit, found, standing }
+    }
+
+    /// The promise, in this target's unit.
+    pub(crate) fn show_limit(&self) -> String {
+        let sign = match self.bound {
+            Bound::AtMost => '≤',
+            Bound::AtLeast => '≥',
+        };
+        format!("{sign} {}", self.show(self.limit))
+    }
+
+    /// A figure in this target's unit.
+    pub(crate) fn show(&self, figure: f64) -> String {
+        match self.unit {
+            Unit::Times => format!("{figure:.2}×"),
+            Unit::Megabytes => format!("{figure:.1} MB"),
+            Unit::Kibibytes => format!("{figure:.1} KiB"),
+            Unit::Connections => format!("{figure:.0}"),
+        }
+    }
+}
+
+/// The promises about latency, for one column.
+pub(crate) fn of_latency(comparison: &Comparison, works: &[Work], seating: Seating) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let mut add = |what: &str, limit, found| {
+        targets.push(Target::at_most(format!("{what} ({})", seating.title()), limit, Unit::Times, found));
+    };
+    let (ebpf, iptables) = (Mode::RelayEbpf, Mode::RelayIptables);
+    if works.contains(&Work::PingPong) {
+        let added = comparison.added_ratio(ebpf, iptables, Work::PingPong, seating);
+        add("ping-pong, latency added by the relay: eBPF over iptables", 0.90, added);
+    }
+    if works.contains(&Work::Request) {
+        let total = comparison.ratio(ebpf, iptables, Work::Request, seating);
+        add("connect-request-close through the relay: eBPF over iptables", 0.95, total);
+    }
+    for (work, limit) in [(Work::PingPong, 1.03), (Work::Request, 1.10)] {
+        if works.contains(&work) {
+            let ratio = comparison.ratio(Mode::Direct, Mode::NoCapture, work, seating);
+            add(&format!("{}: direct verdict over no capture", work.title()), limit, ratio);
+        }
+    }
+    targets
+}
+
+/// The promises about verdicts.
+pub(crate) fn of_prefixes(prefixes: Option<&Prefixes>) -> Vec<Target> {
+    let target = |what, found| {
+        Target::at_most(format!("{what}: {MANY} prefixes over {FEW}"), 1.15, Unit::Times, found)
+    };
+    vec![
+        target("connect with verdict direct", prefixes.and_then(|it| it.direct_ratio)),
+        target("connect with verdict deny", prefixes.and_then(|it| it.denied_ratio)),
+    ]
+}
+
+/// The promises about memory.
+pub(crate) fn of_memory(crowd: Option<&Crowd>) -> Vec<Target> {
+    let found = |bytes: Option<f64>, unit: f64| Spread::of(bytes.map(|bytes| bytes / unit));
+    vec![
+        Target::at_most(
+            "idle sidecar, resident".to_owned(),
+            10.0,
+            Unit::Megabytes,
+            found(crowd.map(|it| it.idle_bytes as f64), 1e6),
+        ),
+        Target::at_most(
+            format!("each of {CONNECTIONS} idle captured connections, resident in the proxy"),
+            12.0,
+            Unit::Kibibytes,
+            found(crowd.map(Crowd::bytes_per_connection), 1024.0),
+        ),
+    ]
+}
+
+/// The promise about few local ports.
+pub(crate) fn of_ports(standing: Option<usize>) -> Target {
+    let what = format!("connections through the proxy from {FEW_PORTS} local ports");
+    let found = Spread::of(standing.map(|standing| standing as f64));
+    Target::new(what, Bound::AtLeast, (WITH_FEW_PORTS as f64, Unit::Connections), found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_at_the_limit_meets_it_and_one_above_does_not() {
+        let target = |figure| Target::at_most(String::new(), 0.90, Unit::Times, Spread::of(figure)).standing;
+        assert_eq!(target(Some(0.90)), Standing::Met);
+        assert_eq!(target(Some(0.901)), Standing::Missed);
+        assert_eq!(target(None), Standing::NotMeasured);
+        assert_eq!(of_ports(Some(WITH_FEW_PORTS)).standing, Standing::Met);
+        assert_eq!(of_ports(Some(WITH_FEW_PORTS - 1)).standing, Standing::Missed);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_listed_all_the_same() {
+        let targets = of_latency(&Comparison::default(), &Work::ALL, Seating::OneCore);
+        assert_eq!(targets.len(), 4);
+        let others = of_prefixes(None).into_iter().chain(of_memory(None));
+        assert!(targets.into_iter().chain(others).all(|target| target.standing == Standing::NotMeasured));
+    }
+}

@@ -1,0 +1,125 @@
+//! `demo`: two workloads with real programs, steered by eBPF alone, and every claim about them checked.
+//!
+//! It shows what the product does and what it costs; what it must not do is the tests' business. Whatever it makes is
+//! gone when it ends, however it ends.
+
+mod access;
+mod claims;
+mod nginx;
+mod programs;
+mod scene;
+mod story;
+
+use anyhow::{Result, bail, ensure};
+
+use self::scene::Scene;
+use self::story::Story;
+use crate::bench::{self, Comparison, Cores, Mode, Plan, Seating, Work};
+use crate::build::{self, Arch, Linkage, Profile};
+use crate::lab::{self, Lab};
+use crate::process::find_program;
+use crate::workspace::Workspace;
+use crate::{build_ebpf, setup};
+
+/// Without these there is nothing to show.
+const NEEDED: [&str; 4] = ["ip", "nsenter", "curl", "nginx"];
+/// Without these there is less to show.
+const WANTED: [&str; 3] = ["iptables", "nft", "bpftool"];
+/// Rounds of the small latency table.
+const ROUNDS: usize = 5;
+
+/// Prepares the machine, builds the product and shows it.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    lab::require_root("demo")?;
+    if NEEDED.iter().chain(&WANTED).any(|program| find_program(program).is_none()) {
+        setup::prepare(workspace)?;
+    }
+    if let Some(missing) = NEEDED.iter().find(|program| find_program(program).is_none()) {
+        bail!("the demo needs {missing}, which could not be installed; `cargo xtask setup` says why");
+    }
+    build_ebpf::run(workspace, &build_ebpf::Flags::default())?;
+    // What ships: the static release binary.
+    let sidestep = build::sidestep(workspace, Profile::Release, Linkage::Static(Arch::host()?))?;
+    let lab = Lab::open("sidestep-demo", sidestep)?;
+    let mut story = Story::default();
+    tell(&mut story, &lab)?;
+    story.step("Nothing is left");
+    let outcome = lab.leftovers().and_then(|left| {
+        ensure!(left.is_empty(), "still there: {}", left.join(", "));
+        Ok(String::new())
+    });
+    story.claim("no namespace, no cgroup, no pinned map or program", outcome);
+    story.end()
+}
+
+fn tell(story: &mut Story, lab: &Lab) -> Result<()> {
+    story.step("Two workloads: a client with curl, a server with nginx, a sidecar in each");
+    let scene = Scene::set(lab)?;
+    for pod in [&scene.client, &scene.server] {
+        let (v4, v6) = (pod.v4(0).ip(), pod.v6(0).ip());
+        story.tell(&format!("{}: {v4} and {v6}, cgroup {}", pod.name(), pod.cgroup().display()));
+    }
+    story.claim("both sidecars are ready", Ok(String::new()));
+    let [v4, v6] = claims::ways(&scene);
+    for (title, way, path) in
+        [("A request over IPv4", v4, "/over-ipv4"), ("The same over IPv6", v6, "/over-ipv6")]
+    {
+        lab.patience().check()?;
+        story.step(title);
+        claims::request(story, &scene, way, path);
+    }
+    lab.patience().check()?;
+    story.step("Steered by eBPF alone");
+    claims::no_rules(story, &scene.client);
+    claims::no_rules(story, &scene.server);
+    programs::attached(story, &scene.client);
+    lab.patience().check()?;
+    story.step("A rule of the client's says deny");
+    claims::denied(story, &scene);
+    lab.patience().check()?;
+    story.step("A rule of the client's says direct");
+    claims::direct(story, &scene);
+    lab.patience().check()?;
+    story.step("Both sidecars stop");
+    claims::stopped(story, scene);
+    story.step("What it costs");
+    measure(story, lab)
+}
+
+fn measure(story: &mut Story, lab: &Lab) -> Result<()> {
+    let plan = Plan {
+        modes: vec![Mode::NoCapture, Mode::RelayIptables, Mode::RelayEbpf],
+        works: Work::ALL.to_vec(),
+        seatings: vec![Seating::OneCore],
+        rounds: ROUNDS,
+        cores: Cores::of_this_machine()?,
+    };
+    let comparison = bench::compare(lab, &plan, |_| ())?;
+    story.tell("one hop, client, proxy and server on one core; medians of interleaved rounds, in µs");
+    story.tell(&bench::latency_table(&comparison, &plan, Seating::OneCore).to_string());
+    let added =
+        comparison.added_ratio(Mode::RelayEbpf, Mode::RelayIptables, Work::PingPong, Seating::OneCore);
+    if let Some(added) = added {
+        story.tell(&format!("eBPF adds {:.2} times what iptables adds to a ping-pong", added.median));
+    }
+    story.claim("every connection measured went the way its row says", went_their_ways(&comparison, &plan));
+    Ok(())
+}
+
+fn went_their_ways(comparison: &Comparison, plan: &Plan) -> Result<String> {
+    let absent: Vec<String> =
+        comparison.absent.iter().map(|(mode, why)| format!("{}: {why}", mode.title())).collect();
+    ensure!(absent.is_empty(), "not measured: {}", absent.join("; "));
+    ensure!(
+        comparison.steered.len() + 1 == plan.modes.len(),
+        "expected counts of {} modes, found {}",
+        plan.modes.len() - 1,
+        comparison.steered.len()
+    );
+    let mut counts = Vec::new();
+    for bench::Steered { mode, made, steered } in &comparison.steered {
+        ensure!(steered >= made, "{mode}: only {steered} of {made} connections were steered");
+        counts.push(format!("{mode}: {steered}"));
+    }
+    Ok(format!("connections steered, by their own counters: {}", counts.join(", ")))
+}

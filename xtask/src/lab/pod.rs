@@ -1,0 +1,165 @@
+//! A pod as a container runtime makes it: a network namespace, a pod-level cgroup, a cgroup below that for the app and
+//! one for the sidecar.
+
+use std::ffi::OsStr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+
+use super::cgroup::Cgroup;
+use super::{Lab, Namespace};
+use crate::process::capture;
+
+/// From which ports connections are made (Documentation/networking/ip-sysctl.rst).
+const LOCAL_PORTS: &str = "net/ipv4/ip_local_port_range";
+/// Where a narrowed range begins.
+const FIRST_OF_FEW: u16 = 40_000;
+
+/// The addresses at both ends of a wire. It is a world of its own: no packet leaves its two namespaces.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wire;
+
+impl Wire {
+    const BITS4: u8 = 24;
+    const BITS6: u8 = 64;
+
+    /// The client's two addresses.
+    const CLIENT: [&'static str; 2] = ["10.78.0.1", "fd78::1"];
+    /// The server's two addresses.
+    const SERVER: [&'static str; 2] = ["10.78.0.2", "fd78::2"];
+
+    /// Makes a client and a server pod joined by it; their names end in `<role>client` and `<role>server`.
+    pub(crate) fn join(lab: &Lab, role: &str) -> Result<(Rc<Pod>, Rc<Pod>)> {
+        let client = Pod::create(lab.name(&format!("{role}client")), Self::CLIENT)?;
+        let server = Pod::create(lab.name(&format!("{role}server")), Self::SERVER)?;
+        let (near, far) = (client.namespace.name(), server.namespace.name());
+        let mut link = Command::new("ip");
+        link.args([
+            "link", "add", "eth0", "netns", near, "type", "veth", "peer", "name", "eth0", "netns", far,
+        ]);
+        capture(&mut link)?;
+        for pod in [&client, &server] {
+            pod.plug_in()?;
+        }
+        // Until the kernel has noticed that the wire is whole, neighbours of IPv6 are not answered.
+        lab.patience().until("the wire to be up", || {
+            let both = [client.is_plugged_in()?, server.is_plugged_in()?];
+            Ok((both == [true, true]).then_some(()))
+        })?;
+        Ok((Rc::new(client), Rc::new(server)))
+    }
+}
+
+/// One workload's surroundings. Dropped, it kills what runs in it and removes all of it.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    name: String,
+    // Before the namespace: what runs inside goes first.
+    cgroup: Cgroup,
+    app: PathBuf,
+    sidecar: PathBuf,
+    namespace: Namespace,
+    addresses: [IpAddr; 2],
+}
+
+impl Pod {
+    fn create(name: String, addresses: [&str; 2]) -> Result<Self> {
+        let [v4, v6] = addresses.map(str::parse);
+        let addresses = [v4.context("read an IPv4 address")?, v6.context("read an IPv6 address")?];
+        let namespace = Namespace::create(name.clone())?;
+        // A link-local address in doubt would hold back the first packet to a neighbour for a second.
+        for scope in ["all", "default"] {
+            namespace.set_parameter(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
+        }
+        // A client that opens and closes connections all the time needs its ports back.
+        namespace.set_parameter(LOCAL_PORTS, "1024 65535")?;
+        namespace.set_parameter("net/ipv4/tcp_tw_reuse", "1")?;
+        let cgroup = Cgroup::create(&name)?;
+        let (app, sidecar) = (cgroup.child("app")?, cgroup.child("sidecar")?);
+        Ok(Self { name, cgroup, app, sidecar, namespace, addresses })
+    }
+
+    /// Leaves the pod this many ports to connect from.
+    pub(crate) fn narrow_local_ports(&self, count: u16) -> Result<()> {
+        let last = FIRST_OF_FEW.saturating_add(count.saturating_sub(1));
+        self.namespace.set_parameter(LOCAL_PORTS, &format!("{FIRST_OF_FEW} {last}"))
+    }
+
+    fn plug_in(&self) -> Result<()> {
+        let [v4, v6] = self.addresses;
+        let address = |ip, bits| format!("{ip}/{bits}");
+        self.namespace.ip(&["address", "add", &address(v4, Wire::BITS4), "dev", "eth0"])?;
+        // Without duplicate address detection, which would keep it from being used for a second.
+        self.namespace.ip(&["address", "add", &address(v6, Wire::BITS6), "dev", "eth0", "nodad"])?;
+        self.namespace.ip(&["link", "set", "eth0", "up"])
+    }
+
+    fn is_plugged_in(&self) -> Result<bool> {
+        let mut link = Command::new("ip");
+        link.args(["-n", self.namespace.name(), "link", "show", "dev", "eth0"]);
+        Ok(capture(&mut link)?.contains(" state UP "))
+    }
+
+    /// What namespace and pod-level cgroup are called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the product calls it.
+    pub(crate) fn workload(&self) -> &str {
+        super::workload(&self.name)
+    }
+
+    /// The number that the kernel knows its network namespace by.
+    pub(crate) fn namespace_inode(&self) -> Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        let path = self.namespace.path();
+        Ok(path.metadata().with_context(|| format!("look at {}", path.display()))?.ino())
+    }
+
+    /// The directory of the pod-level cgroup.
+    pub(crate) fn cgroup(&self) -> &Path {
+        self.cgroup.path()
+    }
+
+    /// Its IPv4 address with a port.
+    pub(crate) fn v4(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.addresses[0], port)
+    }
+
+    /// Its IPv6 address with a port.
+    pub(crate) fn v6(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.addresses[1], port)
+    }
+
+    /// Runs `work` on a thread of its own in the pod's namespace, in this process's cgroup.
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.namespace.inside(work)
+    }
+
+    /// A command that will run `program` as the app: in the app's cgroup and the pod's namespace.
+    pub(crate) fn app(&self, program: impl AsRef<OsStr>) -> Command {
+        self.place(&self.app, program.as_ref())
+    }
+
+    /// A command that will run `program` in the sidecar's cgroup and the pod's namespace.
+    pub(crate) fn sidecar(&self, program: impl AsRef<OsStr>) -> Command {
+        self.place(&self.sidecar, program.as_ref())
+    }
+
+    /// The shell joins the cgroup before it becomes the program, so that the pid stays and no socket is older than
+    /// the move. `nsenter` leaves /sys as it is, where `ip netns exec` would hide cgroups and pins.
+    fn place(&self, cgroup: &Path, program: &OsStr) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", r#"echo $$ >"$1/cgroup.procs" && shift && exec nsenter --net="$@""#, "sh"])
+            .arg(cgroup)
+            .arg(self.namespace.path())
+            .arg("--")
+            .arg(program);
+        command
+    }
+}
