@@ -148,7 +148,7 @@ impl Datapath {
     /// # Errors
     /// If taken twice.
     pub fn denials(&mut self) -> Result<Denials> {
-        Denials::new(&mut self.object)
+        Denials::new(&mut self.object, &self.pins)
     }
 
     /// Detaches every program and removes every pin of the workload, unless a successor owns them now.

@@ -5,9 +5,10 @@
 //! /sys/fs/bpf/sidestep/<workload>/links/<program>      the attachments
 //! ```
 //!
-//! Two locks (flock(2)) hang on it. A live process holds a shared lock on the workload's directory, so that cleaning up can tell what was left behind from
+//! Three locks (flock(2)) hang on it. A live process holds a shared lock on the workload's directory, so that cleaning up can tell what was left behind from
 //! what is in use, whatever pid namespace the process lives in. And who starts, publishes or stops holds the *turn*, an
-//! exclusive lock on `links`, so that a take-over and a stop never meet half way.
+//! exclusive lock on `links`, so that a take-over and a stop never meet half way. The third, on the directory of the maps, is that of the
+//! one process that reads the refusals.
 
 mod cleaning;
 
@@ -17,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use sidestep_abi::ABI_VERSION;
 use sidestep_abi::maps::OWNERS;
@@ -105,7 +106,12 @@ impl Pins {
             // Processes of different versions have to agree on who serves: its layout never changes.
             return self.directory.join(name);
         }
-        self.directory.join(format!("v{ABI_VERSION}")).join(name)
+        self.maps().join(name)
+    }
+
+    /// The directory of the maps of this ABI version. Whoever reads the refusals holds a lock on it.
+    pub(super) fn maps(&self) -> PathBuf {
+        self.directory.join(format!("v{ABI_VERSION}"))
     }
 
     /// Where the attachment of a program is pinned.
@@ -150,21 +156,26 @@ fn make(directory: &Path) -> io::Result<()> {
 fn take_turn(directory: &Path) -> Result<Option<Flock<File>>> {
     let deadline = Instant::now() + LONGEST_TURN;
     loop {
-        match lock(&directory.join("links"), FlockArg::LockExclusiveNonblock) {
-            Ok(turn) => return Ok(Some(turn)),
+        match try_lock(&directory.join("links")) {
+            Ok(Some(turn)) => return Ok(Some(turn)),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(TURN_LOOK),
+            Ok(None) => bail!(
+                "expected the other processes of this workload to end their start or stop, found one at it for {} s: lock {}",
+                LONGEST_TURN.as_secs(),
+                directory.display()
+            ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) && Instant::now() < deadline => {
-                std::thread::sleep(TURN_LOOK);
-            }
-            Err(error) => {
-                return Err(error).with_context(|| {
-                    format!(
-                        "expected the other processes of this workload to end their start or stop, found one at it: lock {}",
-                        directory.display()
-                    )
-                });
-            }
+            Err(error) => return Err(error).with_context(|| format!("lock {}", directory.display())),
         }
+    }
+}
+
+/// Takes the exclusive lock on a directory, if nobody has it; NotFound if there is no such directory.
+pub(super) fn try_lock(directory: &Path) -> io::Result<Option<Flock<File>>> {
+    match lock(directory, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -98,6 +98,50 @@ fn a_stop_that_meets_a_take_over_leaves_the_successor_capturing() {
 }
 
 #[test]
+fn every_refusal_during_take_overs_is_told_once() {
+    needs_capture!();
+    let (client, server) = Pod::pair();
+    let _denied = echo(&server, "denied", server.v4(DENIED), "--report nothing");
+    let config = guarded(&client, &[]);
+    let mut serving = Sidestep::sidecar(&client, &config);
+    let (mut refused, mut told) = (0, 0);
+    for _ in 0..3 {
+        let successor = Sidestep::start(&client, client.sidecar(), &["sidecar"], &config);
+        for _ in 0..30 {
+            let dialled = connect(&client, &format!("{} --send hello", server.v4(DENIED)));
+            assert_eq!(dialled.refused.as_deref(), Some("ECONNREFUSED"));
+            refused += 1;
+            // Held to a hundred lines a second: more would be left out of the log on purpose.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(serving.process.ended().success(), "what was taken over ends by itself");
+        told += serving.log.lines().len();
+        serving = successor.ready();
+    }
+    eventually_true("every refusal is told once", || told + serving.log.lines().len() == refused);
+    assert!(serving.process.stop(Signal::SIGTERM).success());
+    leftovers::none(&client);
+}
+
+#[test]
+fn take_overs_and_a_stop_end_under_a_flood_of_refusals() {
+    needs_capture!();
+    let (client, server) = Pod::pair();
+    let _denied = echo(&server, "denied", server.v4(DENIED), "--report nothing");
+    let config = guarded(&client, &[]);
+    let mut serving = Sidestep::sidecar(&client, &config);
+    let storm = client.app().peer(&format!("storm {} --parallel 4 --expect denied", server.v4(DENIED)));
+    for _ in 0..5 {
+        let successor = Sidestep::start(&client, client.sidecar(), &["sidecar"], &config);
+        assert!(serving.process.ended().success(), "what was taken over ends by itself");
+        serving = successor.ready();
+    }
+    assert!(serving.process.stop(Signal::SIGTERM).success());
+    storm.hang_up();
+    leftovers::none(&client);
+}
+
+#[test]
 fn a_start_that_waits_for_a_stop_begins_anew() {
     needs_capture!();
     let (client, server) = Pod::pair();
