@@ -189,7 +189,9 @@ impl Process {
     /// # Panics
     /// When it does not end within [`patience`].
     pub fn ended(&self) -> ExitStatus {
-        let status = eventually(&format!("`{}` ends", self.label), || self.status().ok_or("runs"));
+        let status = eventually(&format!("`{}` ends", self.label), || {
+            self.status().ok_or_else(|| format!("it runs:\n{}", self.standings()))
+        });
         // Children of the program may hold the streams open: those are not waited for.
         let mut lines = self.output.lock();
         let deadline = Instant::now() + patience();
@@ -245,6 +247,19 @@ impl Process {
     #[must_use]
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten().count()
+    }
+
+    /// Where each of its threads stands, as far as the kernel tells: its name, its state, the system call that it is in and the
+    /// kernel's stack (proc_pid_stack(5)). For messages about a process that should have ended.
+    fn standings(&self) -> String {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let told = threads.map(|thread| {
+            let told = ["comm", "wchan", "syscall", "stack"].map(|file| {
+                std::fs::read_to_string(thread.path().join(file)).unwrap_or_default().trim().to_owned()
+            });
+            format!("thread {}: {}", thread.file_name().to_string_lossy(), told.join("\n    "))
+        });
+        told.collect::<Vec<_>>().join("\n")
     }
 
     fn status_field(&self, name: &str) -> u64 {
