@@ -4,7 +4,9 @@
 //! them interleaved, [`prefixes`] and [`crowd`] look at verdicts and memory, [`target`] holds the figures against what was
 //! promised, [`report`] tells. Figures of different runs, let alone machines, are never compared.
 
+mod account;
 mod crowd;
+mod figures;
 mod machine;
 mod mode;
 mod pair;
@@ -34,7 +36,7 @@ use crate::workspace::Workspace;
 
 pub(crate) use self::mode::Mode;
 pub(crate) use self::report::latency_table;
-pub(crate) use self::rounds::{Comparison, Plan, Steered, compare};
+pub(crate) use self::rounds::{Comparison, Figure, Plan, Steered, compare};
 pub(crate) use self::seating::{Cores, Seating};
 pub(crate) use self::work::{Part, Work};
 
@@ -63,10 +65,16 @@ pub(crate) struct Flags {
 /// Something that can be measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Measurement {
-    /// Round trips on one connection, in every mode
+    /// Round trips of small and large messages on one connection, in every mode
     PingPong,
     /// Connections of one request each, in every mode
     ConnectRequestClose,
+    /// The same, several at a time
+    ShortConnections,
+    /// Very many bytes on one connection, one way and both ways, in every mode
+    Bulk,
+    /// HTTP on few and on many connections and at a fixed rate, in every mode
+    Http,
     /// Verdicts with few and with many prefixes
     Prefixes,
     /// What a sidecar weighs
@@ -88,8 +96,11 @@ impl Flags {
     fn works(&self) -> Vec<Work> {
         let wanted = |work: &Work| {
             self.measures(match work {
-                Work::PingPong => Measurement::PingPong,
+                Work::PingPong | Work::PingPongLarge => Measurement::PingPong,
                 Work::Request => Measurement::ConnectRequestClose,
+                Work::ShortConnections => Measurement::ShortConnections,
+                Work::BulkOneWay | Work::BulkBothWays => Measurement::Bulk,
+                Work::HttpOne | Work::HttpMany | Work::HttpCrowd | Work::HttpOpenLoop => Measurement::Http,
             })
         };
         Work::ALL.into_iter().filter(wanted).collect()

@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 
 use self::scene::Scene;
 use self::story::Story;
-use crate::bench::{self, Comparison, Cores, Mode, Plan, Seating, Work};
+use crate::bench::{self, Comparison, Cores, Figure, Mode, Plan, Seating, Work};
 use crate::build::{self, Arch, Linkage, Profile};
 use crate::lab::{self, Lab};
 use crate::process::find_program;
@@ -89,7 +89,7 @@ fn tell(story: &mut Story, lab: &Lab) -> Result<()> {
 fn measure(story: &mut Story, lab: &Lab) -> Result<()> {
     let plan = Plan {
         modes: vec![Mode::NoCapture, Mode::RelayIptables, Mode::RelayEbpf],
-        works: Work::ALL.to_vec(),
+        works: vec![Work::PingPong, Work::Request],
         seatings: vec![Seating::OneCore],
         rounds: ROUNDS,
         cores: Cores::of_this_machine()?,
@@ -97,8 +97,8 @@ fn measure(story: &mut Story, lab: &Lab) -> Result<()> {
     let comparison = bench::compare(lab, &plan, |_| ())?;
     story.tell("one hop, client, proxy and server on one core; medians of interleaved rounds, in µs");
     story.tell(&bench::latency_table(&comparison, &plan, Seating::OneCore).to_string());
-    let added =
-        comparison.added_ratio(Mode::RelayEbpf, Mode::RelayIptables, Work::PingPong, Seating::OneCore);
+    let (ebpf, iptables) = (Mode::RelayEbpf, Mode::RelayIptables);
+    let added = comparison.added_ratio(ebpf, iptables, Work::PingPong, Seating::OneCore, Figure::P50);
     if let Some(added) = added {
         story.tell(&format!("eBPF adds {:.2} times what iptables adds to a ping-pong", added.median));
     }

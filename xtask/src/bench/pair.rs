@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::unistd::Pid;
 
+use super::account::{Measured, Watched, watch};
 use super::mode::Mode;
 use super::seating::{Cores, Hop, Role, Seating, seat};
 use super::work::Work;
-use crate::lab::peer::Answer;
 use crate::lab::{Lab, Log, Pod, Program, Sidecar, Wire, this_program};
 use crate::process::{capture, find_program};
 
@@ -41,20 +42,42 @@ impl Pair {
         self.mode
     }
 
-    /// Takes one sample.
-    pub(crate) fn measure(&self, work: Work, seating: Seating, cores: Cores) -> Result<Answer> {
+    /// Takes one sample. An open loop needs its rate, in requests per second.
+    pub(crate) fn measure(
+        &self,
+        work: Work,
+        seating: Seating,
+        cores: Cores,
+        rate: Option<f64>,
+    ) -> Result<Measured> {
         let hop = match self.mode {
             Mode::NoCapture | Mode::Direct => Hop::None,
             Mode::RelayEbpf | Mode::RelayIptables => Hop::Relay,
         };
-        seat(self.server.pid(), seating.core(cores, Role::Server, hop))?;
-        if let Some(sidecar) = &self.sidecar {
-            seat(sidecar.pid(), seating.core(cores, Role::Proxy, hop))?;
+        let [client, server, proxy] =
+            [Role::Client, Role::Server, Role::Proxy].map(|role| seating.core(cores, role, hop));
+        seat(self.server_pid(), server)?;
+        for pid in self.proxy_pids() {
+            seat(pid, proxy)?;
         }
-        let core = seating.core(cores, Role::Client, hop);
+        let watched = Watched {
+            proxies: self.proxy_pids(),
+            server: self.server_pid(),
+            cores: [client, server, proxy].into(),
+        };
         let to = self.server_pod.v4(work.port());
-        Answer::of(&mut work.client(&self.client_pod, to, Some(core)))
+        watch(&mut work.client(&self.client_pod, to, Some(client), rate), &watched)
             .with_context(|| format!("{} with {}", work.title(), self.mode.title()))
+    }
+
+    /// The processes of the proxy; none where there is no proxy.
+    pub(crate) fn proxy_pids(&self) -> Vec<Pid> {
+        self.sidecar.iter().map(Sidecar::pid).collect()
+    }
+
+    /// The process that clients talk to.
+    pub(crate) fn server_pid(&self) -> Pid {
+        self.server.pid()
     }
 
     /// How many connections the mode has steered so far, by its own count: the kernel's counters for eBPF, the rules'
@@ -83,8 +106,8 @@ impl Pair {
     }
 }
 
-/// Starts the server that echoes at the first and answers at the second address, and waits until it does.
-pub(super) fn serve(lab: &Lab, pod: &Pod, at: [SocketAddr; 2]) -> Result<Program> {
+/// Starts the server that serves each address by its port, and waits until it does.
+pub(super) fn serve<const N: usize>(lab: &Lab, pod: &Pod, at: [SocketAddr; N]) -> Result<Program> {
     let mut command = pod.app(this_program());
     command.args(["peer", "serve"]).args(at.map(|address| address.to_string()));
     start_server(lab, pod, command, &at)

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::crowd::Crowd;
+use super::figures::{figures_table, pace_lines};
 use super::machine::Machine;
 use super::mode::Mode;
 use super::prefixes::{FEW, MANY, Prefixes};
@@ -18,6 +19,7 @@ use super::spread::Spread;
 use super::table::Table;
 use super::target::Target;
 use super::work::Work;
+use crate::lab::peer::{Latencies, Summary};
 
 /// Everything there is to tell of a run.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct Cell {
     p50_us: Option<Spread>,
     p99_us: Option<Spread>,
     connect_p50_us: Option<Spread>,
+    /// Of all rounds together.
+    whole: Option<Summary>,
 }
 
 impl Report {
@@ -69,6 +73,14 @@ impl Report {
             for &seating in &self.plan.seatings {
                 section(&mut text, &format!("Latency, {}, µs", seating.title()));
                 _ = write!(text, "{}", latency_table(comparison, &self.plan, seating));
+                for &work in &self.plan.works {
+                    let title = format!("{}, {}, per {}", work.title(), seating.title(), work.operation());
+                    section(&mut text, &title);
+                    _ = write!(text, "{}", figures_table(comparison, &self.plan.modes, work, seating));
+                }
+                for line in pace_lines(comparison, seating) {
+                    _ = writeln!(text, "\n{line}");
+                }
             }
         }
         if let Some(prefixes) = &self.prefixes {
@@ -122,10 +134,10 @@ pub(crate) fn latency_table(comparison: &Comparison, plan: &Plan, seating: Seati
         "p99",
     ]);
     for &mode in &plan.modes {
-        let figure = |work, figure| comparison.microseconds(mode, work, seating, figure);
+        let figure = |work, figure| comparison.figure(mode, work, seating, figure);
         let shown = |work, which| show(figure(work, which));
         let added = figure(Work::PingPong, Figure::P50).and_then(|own| {
-            let none = comparison.microseconds(Mode::NoCapture, Work::PingPong, seating, Figure::P50)?;
+            let none = comparison.figure(Mode::NoCapture, Work::PingPong, seating, Figure::P50)?;
             (mode != Mode::NoCapture).then(|| format!("{:+.1}", own.median - none.median))
         });
         table.add(vec![
@@ -191,7 +203,7 @@ fn cells(comparison: &Comparison, plan: &Plan) -> Vec<Cell> {
     for &seating in &plan.seatings {
         for &work in &plan.works {
             for &mode in &plan.modes {
-                let figure = |figure| comparison.microseconds(mode, work, seating, figure);
+                let figure = |figure| comparison.figure(mode, work, seating, figure);
                 cells.push(Cell {
                     mode: mode.word(),
                     seating: seating.word(),
@@ -199,6 +211,7 @@ fn cells(comparison: &Comparison, plan: &Plan) -> Vec<Cell> {
                     p50_us: figure(Figure::P50),
                     p99_us: figure(Figure::P99),
                     connect_p50_us: figure(Figure::Connect),
+                    whole: comparison.histogram(mode, work, seating).map(|all| all.summary()),
                 });
             }
         }
@@ -212,7 +225,7 @@ fn sample(sample: &super::rounds::Sample) -> Value {
         "mode": sample.mode.word(),
         "seating": sample.seating.word(),
         "work": sample.work.word(),
-        "whole": sample.answer.whole,
-        "connect": sample.answer.connect,
+        "whole": sample.answer.whole.summary(),
+        "connect": sample.answer.connect.as_ref().map(Latencies::summary),
     })
 }

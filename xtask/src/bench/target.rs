@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::crowd::{CONNECTIONS, Crowd, FEW_PORTS, WITH_FEW_PORTS};
 use super::mode::Mode;
 use super::prefixes::{FEW, MANY, Prefixes};
-use super::rounds::Comparison;
+use super::rounds::{Comparison, Figure};
 use super::seating::Seating;
 use super::spread::Spread;
 use super::work::Work;
@@ -121,16 +121,16 @@ pub(crate) fn of_latency(comparison: &Comparison, works: &[Work], seating: Seati
     };
     let (ebpf, iptables) = (Mode::RelayEbpf, Mode::RelayIptables);
     if works.contains(&Work::PingPong) {
-        let added = comparison.added_ratio(ebpf, iptables, Work::PingPong, seating);
+        let added = comparison.added_ratio(ebpf, iptables, Work::PingPong, seating, Figure::P50);
         add("ping-pong, latency added by the relay: eBPF over iptables", 0.90, added);
     }
     if works.contains(&Work::Request) {
-        let total = comparison.ratio(ebpf, iptables, Work::Request, seating);
+        let total = comparison.ratio(ebpf, iptables, Work::Request, seating, Figure::P50);
         add("connect-request-close through the relay: eBPF over iptables", 0.95, total);
     }
     for (work, limit) in [(Work::PingPong, 1.03), (Work::Request, 1.10)] {
         if works.contains(&work) {
-            let ratio = comparison.ratio(Mode::Direct, Mode::NoCapture, work, seating);
+            let ratio = comparison.ratio(Mode::Direct, Mode::NoCapture, work, seating, Figure::P50);
             add(&format!("{}: direct verdict over no capture", work.title()), limit, ratio);
         }
     }

@@ -1,14 +1,25 @@
 //! The programs that play the app's part in a workload: `cargo xtask peer …`, not for people.
 //!
-//! Plain blocking sockets and as little else as possible: what they cost themselves is in every figure. They know
-//! nothing of the product. What they find out is one line of JSON, an [`Answer`].
+//! Plain sockets and as little else as possible: what they cost themselves is in every figure. They know nothing of the
+//! product. What they find out is one line of JSON, an [`Answer`].
 
+mod account;
+mod answer;
+mod bulk;
 mod client;
 mod crowd;
+mod effort;
+mod http;
+mod latencies;
+mod many;
+mod poller;
 mod server;
+mod service;
+mod short;
+#[cfg(test)]
+mod testing;
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,14 +28,21 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 
-use crate::process::capture;
-
+pub(crate) use account::{Account, nanoseconds};
+pub(crate) use answer::Answer;
 pub(crate) use crowd::standing;
+pub(crate) use latencies::{Latencies, Summary};
+pub(crate) use service::Service;
 
-/// Bytes of a message; requests, answers and pings are all as long.
+use bulk::Amounts;
+use effort::wait_for_the_word;
+
+/// Bytes of a message; requests, answers and most pings are all as long.
 const MESSAGE: usize = 64;
+
+/// Operations before those that count: caches and branch predictors warm, the core awake.
+const WARM_UP: usize = 50;
 
 /// Bytes a server or client gives up waiting for after this long: nothing in a lab takes longer.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -41,18 +59,57 @@ pub(crate) struct Flags {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Echo on one address, and answer one request per connection on another
-    Serve { echo: SocketAddr, answer: SocketAddr },
+    /// Serve each address in the way that its port stands for
+    Serve { listen: Vec<SocketAddr> },
     /// Echo once on each connection and keep it open, for ever
     Collect { listen: Vec<SocketAddr> },
+    /// Open connections, exchange one message on each, say so, keep them for ever
+    Hold { count: usize, to: Vec<SocketAddr> },
+    #[command(flatten)]
+    Client(Client),
+}
+
+/// A part that measures.
+#[derive(Subcommand)]
+enum Client {
     /// Send a message and wait for its echo, again and again
-    PingPong { to: SocketAddr, count: usize },
+    PingPong {
+        to: SocketAddr,
+        count: usize,
+        /// Bytes of a message
+        #[arg(long, default_value_t = MESSAGE)]
+        size: usize,
+    },
     /// Connect, ask, read the answer, close, again and again
     Request { to: SocketAddr, count: usize },
     /// Connect and close, again and again
     Connect { to: SocketAddr, count: usize },
-    /// Open connections, exchange one message on each, say so, keep them for ever
-    Hold { count: usize, to: Vec<SocketAddr> },
+    /// The same as `request`, many at a time
+    Short {
+        to: SocketAddr,
+        count: usize,
+        /// How many at a time
+        #[arg(long)]
+        at_once: usize,
+    },
+    /// Send very many bytes
+    Bulk {
+        to: SocketAddr,
+        bytes: u64,
+        /// Receive as many as that at the same time
+        #[arg(long, default_value_t = 0)]
+        back: u64,
+    },
+    /// Ask over HTTP on connections that stay open
+    Http {
+        to: SocketAddr,
+        count: usize,
+        #[arg(long)]
+        connections: usize,
+        /// Requests per second, be they answered or not; without it, each connection asks again when it has its answer
+        #[arg(long)]
+        rate: Option<f64>,
+    },
 }
 
 /// Plays a part.
@@ -61,73 +118,29 @@ pub(crate) fn play(flags: Flags) -> Result<()> {
         pin(Pid::from_raw(0), core)?;
     }
     match flags.part {
-        Part::Serve { echo, answer } => server::serve(echo, answer),
+        Part::Serve { listen } => server::serve(&listen),
         Part::Collect { listen } => crowd::collect(&listen),
-        Part::PingPong { to, count } => client::ping_pong(to, count).and_then(|answer| answer.print()),
-        Part::Request { to, count } => client::request(to, count).and_then(|answer| answer.print()),
-        Part::Connect { to, count } => client::connect(to, count).and_then(|answer| answer.print()),
         Part::Hold { count, to } => crowd::hold(count, &to),
+        Part::Client(client) => client.measure()?.print(),
     }
 }
 
-/// What a client found out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Answer {
-    /// How the connects ended: `connected`, or the name of the errno.
-    pub(crate) outcome: String,
-    /// How many connections were tried, those before the ones that count too.
-    pub(crate) connections: usize,
-    /// One round trip; one connection from connect to close; one connect.
-    pub(crate) whole: Latencies,
-    /// The connect alone, where that is not the whole.
-    pub(crate) connect: Option<Latencies>,
-}
-
-impl Answer {
-    /// The outcome of connects that worked.
-    pub(crate) const CONNECTED: &'static str = "connected";
-
-    fn print(&self) -> Result<()> {
-        println!("{}", serde_json::to_string(self).context("write the answer")?);
-        Ok(())
-    }
-
-    /// Runs a client and reads its answer.
-    pub(crate) fn of(client: &mut Command) -> Result<Self> {
-        let text = capture(client)?;
-        serde_json::from_str(&text).with_context(|| format!("expected a peer's answer, found {text:?}"))
-    }
-}
-
-/// What many operations took, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Latencies {
-    /// How many operations.
-    pub(crate) count: usize,
-    /// The fastest.
-    pub(crate) fastest_ns: u64,
-    /// The median.
-    pub(crate) p50_ns: u64,
-    /// 99 of 100 were not slower.
-    pub(crate) p99_ns: u64,
-    /// The slowest.
-    pub(crate) slowest_ns: u64,
-}
-
-impl Latencies {
-    /// Sums up; there must be at least one.
-    fn of(mut each: Vec<u64>) -> Result<Self> {
-        each.sort_unstable();
-        let at = |percent: usize| each.get(each.len() * percent / 100).or(each.last()).copied();
-        let [fastest_ns, p50_ns, p99_ns, slowest_ns] = [0, 50, 99, 100].map(at);
-        let missing = "expected at least one operation, found none";
-        Ok(Self {
-            count: each.len(),
-            fastest_ns: fastest_ns.context(missing)?,
-            p50_ns: p50_ns.context(missing)?,
-            p99_ns: p99_ns.context(missing)?,
-            slowest_ns: slowest_ns.context(missing)?,
-        })
+impl Client {
+    fn measure(self) -> Result<Answer> {
+        let ready = wait_for_the_word;
+        match self {
+            Self::PingPong { to, count, size } => client::ping_pong(to, size, count, ready),
+            Self::Request { to, count } => client::request(to, count, ready),
+            Self::Connect { to, count } => client::connect(to, count, ready),
+            Self::Short { to, count, at_once } => short::visit(to, at_once, count, ready),
+            Self::Bulk { to, bytes, back } => bulk::transfer(to, Amounts { there: bytes, back }, ready),
+            Self::Http { to, count, connections, rate: None } => {
+                http::closed_loop(to, connections, count, ready)
+            }
+            Self::Http { to, count, connections, rate: Some(rate) } => {
+                http::open_loop(to, connections, rate, count, ready)
+            }
+        }
     }
 }
 
@@ -152,14 +165,6 @@ fn errno_name(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn latencies_are_summed_up_whatever_their_order() {
-        let latencies = Latencies::of((1..=200).rev().collect()).unwrap();
-        let expected = Latencies { count: 200, fastest_ns: 1, p50_ns: 101, p99_ns: 199, slowest_ns: 200 };
-        assert_eq!(latencies, expected);
-        assert!(Latencies::of(Vec::new()).is_err());
-    }
 
     #[test]
     fn an_error_is_called_by_its_errno() {

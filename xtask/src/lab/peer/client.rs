@@ -6,55 +6,65 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Answer, Latencies, MESSAGE, SILENCE, errno_name};
+use super::answer::Answer;
+use super::effort::{Counted, Ready, nanoseconds_since};
+use super::latencies::Latencies;
+use super::{MESSAGE, SILENCE, WARM_UP, errno_name};
 
-/// Operations before those that count: caches and branch predictors warm, the core awake.
-const WARM_UP: usize = 50;
-
-/// Round trips on one connection.
-pub(super) fn ping_pong(to: SocketAddr, count: usize) -> Result<Answer> {
+/// Round trips of `size` bytes on one connection.
+pub(super) fn ping_pong(to: SocketAddr, size: usize, count: usize, ready: Ready) -> Result<Answer> {
     let mut stream = dial(to)?;
     stream.set_nodelay(true).context("set TCP_NODELAY")?;
     stream.set_read_timeout(Some(SILENCE)).context("set a read timeout")?;
-    let (ping, mut pong) = ([b'p'; MESSAGE], [0; MESSAGE]);
-    let mut trips = Vec::with_capacity(count);
-    for trip in 0..WARM_UP + count {
+    let (ping, mut pong) = (vec![b'p'; size], vec![0; size]);
+    let mut trip = || {
         let began = Instant::now();
         stream.write_all(&ping).context("send a ping")?;
         stream.read_exact(&mut pong).context("read its echo")?;
-        let took = nanoseconds_since(began);
-        if trip >= WARM_UP {
-            trips.push(took);
-        }
+        Ok::<_, anyhow::Error>(nanoseconds_since(began))
+    };
+    for _ in 0..WARM_UP {
+        trip()?;
     }
-    Ok(connected(1, Latencies::of(trips)?, None))
+    let counted = Counted::begin(ready)?;
+    let mut trips = Vec::with_capacity(count);
+    for _ in 0..count {
+        trips.push(trip()?);
+    }
+    Answer::connected(1, trips, 2 * (size * count) as u64, counted.end()?)
 }
 
 /// Connections of one request each.
-pub(super) fn request(to: SocketAddr, count: usize) -> Result<Answer> {
+pub(super) fn request(to: SocketAddr, count: usize, ready: Ready) -> Result<Answer> {
     let (request, mut answer) = ([b'r'; MESSAGE], [0; MESSAGE]);
-    let (mut wholes, mut connects) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for turn in 0..WARM_UP + count {
+    let mut visit = || {
         let began = Instant::now();
         let mut stream = dial(to)?;
         let connect = nanoseconds_since(began);
         stream.write_all(&request).context("send a request")?;
         stream.read_exact(&mut answer).context("read its answer")?;
         drop(stream);
-        let whole = nanoseconds_since(began);
-        if turn >= WARM_UP {
-            connects.push(connect);
-            wholes.push(whole);
-        }
+        Ok::<_, anyhow::Error>((connect, nanoseconds_since(began)))
+    };
+    for _ in 0..WARM_UP {
+        visit()?;
     }
-    Ok(connected(WARM_UP + count, Latencies::of(wholes)?, Some(Latencies::of(connects)?)))
+    let counted = Counted::begin(ready)?;
+    let (mut wholes, mut connects) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for _ in 0..count {
+        let (connect, whole) = visit()?;
+        connects.push(connect);
+        wholes.push(whole);
+    }
+    let bytes = 2 * (MESSAGE * count) as u64;
+    let answer = Answer::connected(WARM_UP + count, wholes, bytes, counted.end()?)?;
+    Ok(Answer { connect: Some(Latencies::of(connects)?), ..answer })
 }
 
 /// Connects that all end the same way, be it well or not.
-pub(super) fn connect(to: SocketAddr, count: usize) -> Result<Answer> {
+pub(super) fn connect(to: SocketAddr, count: usize, ready: Ready) -> Result<Answer> {
     let mut common: Option<String> = None;
-    let mut connects = Vec::with_capacity(count);
-    for turn in 0..WARM_UP + count {
+    let mut attempt = |turn: usize| {
         let began = Instant::now();
         let stream = TcpStream::connect(to);
         let took = nanoseconds_since(began);
@@ -71,12 +81,18 @@ pub(super) fn connect(to: SocketAddr, count: usize) -> Result<Answer> {
             }
             _ => common = Some(outcome),
         }
-        if turn >= WARM_UP {
-            connects.push(took);
-        }
+        Ok(took)
+    };
+    for turn in 0..WARM_UP {
+        attempt(turn)?;
     }
-    let outcome = common.context("expected at least one connect")?;
-    Ok(Answer { outcome, connections: WARM_UP + count, whole: Latencies::of(connects)?, connect: None })
+    let counted = Counted::begin(ready)?;
+    let mut connects = Vec::with_capacity(count);
+    for turn in 0..count {
+        connects.push(attempt(WARM_UP + turn)?);
+    }
+    let answer = Answer::connected(WARM_UP + count, connects, 0, counted.end()?)?;
+    Ok(Answer { outcome: common.context("expected at least one connect")?, ..answer })
 }
 
 /// Closes a connection and waits for the other side to do so too: a server that falls behind would let a connect wait
@@ -87,25 +103,16 @@ fn see_off(mut stream: &TcpStream) -> std::io::Result<()> {
     stream.read_to_end(&mut Vec::new()).map(drop)
 }
 
-fn dial(to: SocketAddr) -> Result<TcpStream> {
+pub(super) fn dial(to: SocketAddr) -> Result<TcpStream> {
     TcpStream::connect(to).with_context(|| format!("connect to {to}"))
-}
-
-fn connected(connections: usize, whole: Latencies, connect: Option<Latencies>) -> Answer {
-    Answer { outcome: Answer::CONNECTED.to_owned(), connections, whole, connect }
-}
-
-fn nanoseconds_since(began: Instant) -> u64 {
-    // Overflows after 584 years.
-    began.elapsed().as_nanos() as u64
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
     use std::thread;
 
     use super::super::server;
+    use super::super::testing::{address, listener, no_wait};
     use super::*;
 
     #[test]
@@ -114,25 +121,21 @@ mod tests {
         let (echo_address, answer_address) = (address(&echo), address(&answer));
         thread::spawn(move || server::echo(&echo));
         thread::spawn(move || server::answer(&answer));
-        assert_eq!(ping_pong(echo_address, 10).unwrap().whole.count, 10);
-        let requests = request(answer_address, 10).unwrap();
-        assert!(requests.connect.unwrap().p50_ns <= requests.whole.p50_ns);
-        assert_eq!(connect(answer_address, 10).unwrap().outcome, "connected");
+        for size in [MESSAGE, 16 * 1024, 1_000_000] {
+            let trips = ping_pong(echo_address, size, 10, no_wait).unwrap();
+            assert_eq!((trips.whole.count(), trips.operations), (10, 10));
+            assert_eq!(trips.bytes, 20 * size as u64);
+        }
+        let requests = request(answer_address, 10, no_wait).unwrap();
+        assert!(requests.connect.unwrap().quantile(0.5) <= requests.whole.quantile(0.5));
+        assert_eq!(connect(answer_address, 10, no_wait).unwrap().outcome, "connected");
     }
 
     #[test]
     fn a_refused_connect_has_its_errno_and_its_time() {
         let closed = address(&listener());
-        let answer = connect(closed, 3).unwrap();
+        let answer = connect(closed, 3, no_wait).unwrap();
         assert_eq!(answer.outcome, "ECONNREFUSED");
-        assert!(answer.whole.fastest_ns > 0);
-    }
-
-    fn listener() -> TcpListener {
-        TcpListener::bind("127.0.0.1:0").unwrap()
-    }
-
-    fn address(listener: &TcpListener) -> SocketAddr {
-        listener.local_addr().unwrap()
+        assert!(answer.whole.min() > 0);
     }
 }
