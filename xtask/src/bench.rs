@@ -5,6 +5,7 @@
 //! promised, [`report`] tells. Figures of different runs, let alone machines, are never compared.
 
 mod crowd;
+mod foreign;
 mod machine;
 mod mode;
 mod pair;
@@ -30,6 +31,7 @@ use crate::build::{self, Arch, Linkage, Profile};
 use crate::build_ebpf;
 use crate::lab::{self, Lab};
 use crate::process::find_program;
+use crate::setup;
 use crate::workspace::Workspace;
 
 pub(crate) use self::mode::Mode;
@@ -99,6 +101,8 @@ impl Flags {
 /// Measures, tells on stdout, and writes the report. A missed target is part of the report, not a failure of the run.
 pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
     lab::require_root("bench")?;
+    // What it cannot get is said by the modes that miss it.
+    setup::prepare_bench(workspace)?;
     build_ebpf::run(workspace, &build_ebpf::Flags::default())?;
     // What ships: the static release binary.
     let sidestep = build::sidestep(workspace, Profile::Release, Linkage::Static(Arch::host()?))?;
