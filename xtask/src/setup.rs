@@ -1,4 +1,4 @@
-//! `setup`: what the tests and the demonstration need from the machine: servers, clients, a foreign proxy.
+//! `setup`: what the tests, the demonstration and the bench need from the machine: servers, clients, foreign proxies.
 //!
 //! It installs Debian packages when it is root and apt is there, starts none of them, and says plainly what is
 //! missing and which tests that costs. The compiler's own pieces belong to the chores that need them.
@@ -52,12 +52,27 @@ const fn requirement(package: &'static str, sign: Sign, for_whom: &'static str) 
     Requirement { package, sign, for_whom }
 }
 
-const REQUIREMENTS: [Requirement; 18] = [
-    requirement("iproute2", Sign::Program("ip"), "the kernel, system and vm rings"),
-    requirement("iptables", Sign::Program("iptables"), "the tests of the iptables capture"),
+/// Where distributions put nginx's module for plain TCP.
+pub(crate) const NGINX_STREAM: [&str; 2] =
+    ["/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so"];
+
+const REQUIREMENTS: [Requirement; 21] = [
+    requirement("iproute2", Sign::Program("ip"), "the kernel, system and vm rings, and the bench"),
+    requirement("iptables", Sign::Program("iptables"), "the tests of the iptables capture, and the bench"),
     requirement("nftables", Sign::Program("nft"), "the tests that no rule is left or made"),
     requirement("bpftool", Sign::Program("bpftool"), "the tests that no program or map is left"),
-    requirement("nginx-light", Sign::Program("nginx"), "the system tests with nginx, and the demo"),
+    requirement(
+        "nginx-light",
+        Sign::Program("nginx"),
+        "the system tests with nginx, the demo, and the bench",
+    ),
+    requirement("libnginx-mod-stream", Sign::File(&NGINX_STREAM), "the bench with nginx as a proxy"),
+    requirement("haproxy", Sign::Program("haproxy"), "the bench with HAProxy"),
+    requirement(
+        "conntrack",
+        Sign::Program("conntrack"),
+        "the bench, which forgets connections between rounds",
+    ),
     requirement("redis-server", Sign::Program("redis-server"), "the system tests with redis"),
     requirement(
         "postgresql",
@@ -86,8 +101,12 @@ const REQUIREMENTS: [Requirement; 18] = [
     requirement("qemu-system-x86", Sign::Program("qemu-system-x86_64"), "the vm ring"),
     requirement("busybox-static", Sign::Program("busybox"), "the vm ring, and the images of pods"),
     requirement("cpio", Sign::Program("cpio"), "the vm ring"),
-    requirement("python3-pip", Sign::Program("pip3"), "the system tests with Envoy"),
+    requirement("python3-pip", Sign::Program("pip3"), "the system tests and the bench with Envoy"),
 ];
+
+/// The packages that the bench calls. Without one of them it measures the rest.
+const BENCH: [&str; 7] =
+    ["iproute2", "iptables", "nginx-light", "libnginx-mod-stream", "haproxy", "conntrack", "python3-pip"];
 
 /// Something the tests will miss.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,12 +134,24 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
 /// Prepares the machine as far as it can be, and says what is missing.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<Vec<Shortage>> {
-    let missing: Vec<Requirement> =
-        REQUIREMENTS.into_iter().filter(|requirement| !requirement.sign.is_there()).collect();
+    prepare_for(workspace, &REQUIREMENTS)
+}
+
+/// The same for what is measured alone: no databases, no virtual machine.
+pub(crate) fn prepare_bench(workspace: &Workspace) -> Result<Vec<Shortage>> {
+    let needed: Vec<Requirement> =
+        REQUIREMENTS.into_iter().filter(|requirement| BENCH.contains(&requirement.package)).collect();
+    prepare_for(workspace, &needed)
+}
+
+fn prepare_for(workspace: &Workspace, requirements: &[Requirement]) -> Result<Vec<Shortage>> {
+    let is_missing = |requirement: &&Requirement| !requirement.sign.is_there();
+    let missing: Vec<Requirement> = requirements.iter().filter(is_missing).copied().collect();
     let mut shortages = if missing.is_empty() { Vec::new() } else { install(&missing)? };
     mount_bpffs()?;
     if let Err(error) = envoy::ensure(&workspace.artifact("tools/envoy")) {
-        let (what, for_whom) = ("Envoy".to_owned(), "the system tests with a foreign proxy");
+        let (what, for_whom) =
+            ("Envoy".to_owned(), "the system tests with a foreign proxy, and the bench with Envoy");
         shortages.push(Shortage { what, why: format!("{error:#}"), for_whom });
     }
     for shortage in &shortages {
@@ -179,6 +210,12 @@ mod tests {
     fn the_bpf_file_system_is_recognised_among_the_mounts() {
         assert!(has_bpffs("proc /proc proc rw 0 0\nbpf /sys/fs/bpf bpf rw,relatime 0 0\n"));
         assert!(!has_bpffs("none /sys/fs/bpf tmpfs rw 0 0\nbpf /run/bpf bpf rw 0 0\n"));
+    }
+
+    #[test]
+    fn the_bench_calls_nothing_that_is_not_required() {
+        let required = REQUIREMENTS.map(|requirement| requirement.package);
+        assert!(BENCH.iter().all(|package| required.contains(package)));
     }
 
     #[test]

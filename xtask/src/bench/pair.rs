@@ -1,5 +1,6 @@
 //! A client and a server in pods of their own, with one way between them, up for as long as its value lives.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::rc::Rc;
@@ -9,7 +10,8 @@ use anyhow::{Context, Result};
 use nix::unistd::Pid;
 
 use super::account::{Measured, Watched, watch};
-use super::mode::Mode;
+use super::foreign::{self, Foreign, redirect};
+use super::mode::{Capture, Mode, Proxy};
 use super::seating::{Cores, Hop, Role, Seating, seat};
 use super::work::Work;
 use crate::lab::{Lab, Log, Pod, Program, Sidecar, Wire, this_program};
@@ -19,27 +21,46 @@ use crate::process::{capture, find_program};
 #[derive(Debug)]
 pub(crate) struct Pair {
     mode: Mode,
+    /// Our sidecar, or our capture for a foreign proxy.
     sidecar: Option<Sidecar>,
+    _foreign: Option<Foreign>,
     server: Program,
     client_pod: Rc<Pod>,
     server_pod: Rc<Pod>,
 }
 
 impl Pair {
-    /// Makes the pods and starts server and sidecar.
+    /// Makes the pods and starts the server, and the mode's proxy and capture.
     pub(crate) fn raise(lab: &Lab, mode: Mode) -> Result<Self> {
         let (client_pod, server_pod) = Wire::join(lab, &format!("{}-", mode.word()))?;
-        let ports = Work::ALL.map(|work| server_pod.v4(work.port()));
-        let server = serve(lab, &server_pod, ports)?;
+        let server = serve(lab, &server_pod)?;
+        let foreign = Foreign::start(lab, &client_pod, mode.proxy(), &addresses(&server_pod))?;
+        if foreign.is_some() && mode.capture() == Capture::Iptables {
+            redirect::install(lab, &client_pod, mode.proxy())?;
+        }
         let configuration = mode.configuration();
         let sidecar = configuration
-            .map(|sections| Sidecar::start(lab, &client_pod, &sections, Log::Off))
+            .map(|sections| match foreign {
+                None => Sidecar::start(lab, &client_pod, &sections, Log::Off),
+                Some(_) => Sidecar::capture(lab, &client_pod, &sections, foreign::PORT),
+            })
             .transpose()?;
-        Ok(Self { mode, sidecar, server, client_pod, server_pod })
+        Ok(Self { mode, sidecar, _foreign: foreign, server, client_pod, server_pod })
     }
 
     pub(crate) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The processes that carry or steer the mode's connections: everything in the sidecar's place of the client's pod,
+    /// workers included. Empty where there is neither proxy nor capture.
+    pub(crate) fn proxy_pids(&self) -> Result<Vec<Pid>> {
+        self.client_pod.sidecar_processes()
+    }
+
+    /// The process that clients talk to.
+    pub(crate) fn server_pid(&self) -> Pid {
+        self.server.pid()
     }
 
     /// Takes one sample. An open loop needs its rate, in requests per second.
@@ -50,66 +71,54 @@ impl Pair {
         cores: Cores,
         rate: Option<f64>,
     ) -> Result<Measured> {
-        let hop = match self.mode {
-            Mode::NoCapture | Mode::Direct => Hop::None,
-            Mode::RelayEbpf | Mode::RelayIptables => Hop::Relay,
+        let hop = match self.mode.proxy() {
+            Proxy::None => Hop::None,
+            _ => Hop::Relay,
         };
         let [client, server, proxy] =
             [Role::Client, Role::Server, Role::Proxy].map(|role| seating.core(cores, role, hop));
         seat(self.server_pid(), server)?;
-        for pid in self.proxy_pids() {
-            seat(pid, proxy)?;
+        let proxies = self.proxy_pids()?;
+        for &process in &proxies {
+            seat(process, proxy)?;
         }
-        let watched = Watched {
-            proxies: self.proxy_pids(),
-            server: self.server_pid(),
-            cores: [client, server, proxy].into(),
-        };
+        let watched = Watched { proxies, server: self.server_pid(), cores: [client, server, proxy].into() };
         let to = self.server_pod.v4(work.port());
         watch(&mut work.client(&self.client_pod, to, Some(client), rate), &watched)
             .with_context(|| format!("{} with {}", work.title(), self.mode.title()))
     }
 
-    /// The processes of the proxy; none where there is no proxy.
-    pub(crate) fn proxy_pids(&self) -> Vec<Pid> {
-        self.sidecar.iter().map(Sidecar::pid).collect()
-    }
-
-    /// The process that clients talk to.
-    pub(crate) fn server_pid(&self) -> Pid {
-        self.server.pid()
-    }
-
     /// How many connections the mode has steered so far, by its own count: the kernel's counters for eBPF, the rules'
     /// for iptables. None where nothing is to be steered.
     pub(crate) fn steered(&self) -> Result<Option<u64>> {
-        match (&self.sidecar, self.mode) {
-            (Some(sidecar), Mode::RelayEbpf) => sidecar.verdicts("outbound", "proxy").map(Some),
-            (Some(_), Mode::RelayIptables) => {
-                let rules = capture(self.in_namespace("iptables-save").args(["-c", "-t", "nat"]))?;
-                Ok(Some(redirects(&rules)))
-            }
+        match (self.mode.capture(), &self.sidecar) {
+            (Capture::Ebpf, Some(sidecar)) => sidecar.verdicts("outbound", "proxy").map(Some),
+            (Capture::Iptables, _) => redirect::count(&self.client_pod).map(Some),
             _ => Ok(None),
         }
     }
 
-    /// Makes the kernel forget the connections it tracks, as far as there is a tool for it.
+    /// Makes the kernel forget the connections it tracks, as far as there is a tool for it: a table full of those that
+    /// are over would be held against whoever needs it.
     pub(crate) fn forget_connections(&self) -> Result<()> {
-        if self.mode == Mode::RelayIptables && find_program("conntrack").is_some() {
-            capture(self.in_namespace("conntrack").arg("--flush"))?;
+        if self.mode.capture() == Capture::Iptables && find_program("conntrack").is_some() {
+            capture(self.client_pod.app("conntrack").arg("--flush"))?;
         }
         Ok(())
     }
-
-    fn in_namespace(&self, program: &str) -> Command {
-        self.client_pod.app(program)
-    }
 }
 
-/// Starts the server that serves each address by its port, and waits until it does.
-pub(super) fn serve<const N: usize>(lab: &Lab, pod: &Pod, at: [SocketAddr; N]) -> Result<Program> {
+/// Where a server for all kinds of work listens, each address once.
+fn addresses(pod: &Pod) -> Vec<SocketAddr> {
+    let ports: BTreeSet<u16> = Work::ALL.map(Work::port).into();
+    ports.into_iter().map(|port| pod.v4(port)).collect()
+}
+
+/// Starts the server for all kinds of work, and waits until it serves each.
+pub(super) fn serve(lab: &Lab, pod: &Pod) -> Result<Program> {
+    let at = addresses(pod);
     let mut command = pod.app(this_program());
-    command.args(["peer", "serve"]).args(at.map(|address| address.to_string()));
+    command.args(["peer", "serve"]).args(at.iter().map(SocketAddr::to_string));
     start_server(lab, pod, command, &at)
 }
 
@@ -126,28 +135,4 @@ pub(super) fn start_server(lab: &Lab, pod: &Pod, command: Command, at: &[SocketA
         })?;
     }
     Ok(server)
-}
-
-/// Adds up how many packets met a REDIRECT rule, from the output of `iptables-save -c`. Only the first packet of a
-/// connection meets the nat table.
-fn redirects(rules: &str) -> u64 {
-    let counts = rules.lines().filter(|line| line.contains("-j REDIRECT")).filter_map(|line| {
-        let (packets, _bytes) = line.strip_prefix('[')?.split_once(':')?;
-        packets.parse::<u64>().ok()
-    });
-    counts.sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_are_counted_by_connection() {
-        let rules = "*nat\n:OUTPUT ACCEPT [1:60]\n[1:60] -A OUTPUT -p tcp -j SIDESTEP\n\
-                     [40:2400] -A SIDESTEP -p tcp -j REDIRECT --to-ports 15001\n\
-                     [2:120] -A SIDESTEP -p tcp -j REDIRECT --to-ports 15006\nCOMMIT\n";
-        assert_eq!(redirects(rules), 42);
-        assert_eq!(redirects(""), 0);
-    }
 }

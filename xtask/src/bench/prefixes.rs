@@ -85,7 +85,7 @@ fn sum_up(rounds: &[[Medians; 2]]) -> Prefixes {
 impl Ruled {
     fn raise(lab: &Lab, prefixes: usize) -> Result<Self> {
         let (client, server_pod) = Wire::join(lab, &format!("r{prefixes}-"))?;
-        let server = serve(lab, &server_pod, Work::ALL.map(|work| server_pod.v4(work.port())))?;
+        let server = serve(lab, &server_pod)?;
         let direct = server_pod.v4(Work::Request.port());
         let sidecar = Sidecar::start(lab, &client, &configuration(prefixes, direct), Log::Off)?;
         Ok(Self { sidecar, server, client, _server_pod: server_pod, direct })

@@ -70,7 +70,7 @@ impl Sample {
 pub(crate) fn compare(lab: &Lab, plan: &Plan, mut on_round: impl FnMut(usize)) -> Result<Comparison> {
     let mut comparison = Comparison::default();
     let mut pairs = Vec::new();
-    for &mode in &plan.modes {
+    for &mode in plan.modes.iter().filter(|mode| plan.works.iter().any(|&work| mode.can(work))) {
         match Pair::raise(lab, mode) {
             Ok(pair) => pairs.push(pair),
             Err(error) => {
@@ -92,7 +92,7 @@ pub(crate) fn compare(lab: &Lab, plan: &Plan, mut on_round: impl FnMut(usize)) -
         on_round(round);
         for &(work, seating) in &turns(plan) {
             let mut failed = Vec::new();
-            for (pair, _) in &standing {
+            for (pair, _) in standing.iter().filter(|(pair, _)| pair.mode().can(work)) {
                 pair.forget_connections()?;
                 let measured = pair.measure(work, seating, plan.cores, comparison.rate(seating));
                 lab.patience().check()?;

@@ -2,12 +2,14 @@
 //! one for the sidecar.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use nix::unistd::Pid;
 
 use super::cgroup::Cgroup;
 use super::{Lab, Namespace};
@@ -148,6 +150,17 @@ impl Pod {
     /// A command that will run `program` in the sidecar's cgroup and the pod's namespace.
     pub(crate) fn sidecar(&self, program: impl AsRef<OsStr>) -> Command {
         self.place(&self.sidecar, program.as_ref())
+    }
+
+    /// What runs in the sidecar's cgroup now.
+    pub(crate) fn sidecar_processes(&self) -> Result<Vec<Pid>> {
+        let file = self.sidecar.join("cgroup.procs");
+        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let processes = text.lines().map(|line| {
+            let number = line.parse().with_context(|| format!("read the process id {line:?}"))?;
+            Ok(Pid::from_raw(number))
+        });
+        processes.collect()
     }
 
     /// The shell joins the cgroup before it becomes the program, so that the pid stays and no socket is older than

@@ -1,4 +1,4 @@
-//! A real `sidestep sidecar` beside a workload, and the way to get rid of one that died.
+//! A real `sidestep sidecar` or `sidestep capture` beside a workload, and the way to get rid of one that died.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -52,12 +52,21 @@ impl Sidecar {
     /// Starts a sidecar with `sections` as its configuration (workload name, admin address and access log are added) and
     /// waits until it is ready.
     pub(crate) fn start(lab: &Lab, pod: &Rc<Pod>, sections: &Value, log: Log) -> Result<Self> {
+        Self::launch(lab, pod, &["sidecar"], sections, log)
+    }
+
+    /// Starts the capture alone, for a foreign proxy of the pod that listens on a port, and waits until it is ready.
+    pub(crate) fn capture(lab: &Lab, pod: &Rc<Pod>, sections: &Value, port: u16) -> Result<Self> {
+        Self::launch(lab, pod, &["capture", "--to-port", &port.to_string()], sections, Log::Off)
+    }
+
+    fn launch(lab: &Lab, pod: &Rc<Pod>, arguments: &[&str], sections: &Value, log: Log) -> Result<Self> {
         let access_log = lab.file(&format!("{}.access.log", pod.name()));
         let file = lab.file(&format!("{}.yaml", pod.name()));
         let document = document(sections, pod.workload(), (log == Log::Kept).then_some(&access_log));
         fs::write(&file, format!("{document:#}\n")).with_context(|| format!("write {}", file.display()))?;
         let mut command = pod.sidecar(lab.sidestep());
-        command.arg("sidecar").arg("--config").arg(&file);
+        command.args(arguments).arg("--config").arg(&file);
         let name = format!("the sidecar of {}", pod.name());
         let program = Program::start(&name, command, lab.file(&format!("{}.sidecar.log", pod.name())))?;
         let mut sidecar = Self {
