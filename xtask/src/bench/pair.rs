@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::unistd::Pid;
 
 use super::mode::Mode;
 use super::seating::{Cores, Hop, Role, Seating, seat};
@@ -43,6 +44,13 @@ impl Pair {
 
     /// Takes one sample.
     pub(crate) fn measure(&self, work: Work, seating: Seating, cores: Cores) -> Result<Answer> {
+        let core = self.seat(seating, cores)?;
+        Answer::of(&mut work.client(&self.client_pod, self.server_at(work), Some(core)))
+            .with_context(|| format!("{} with {}", work.title(), self.mode.title()))
+    }
+
+    /// Moves server and proxy to their cores, and returns the client's.
+    pub(crate) fn seat(&self, seating: Seating, cores: Cores) -> Result<usize> {
         let hop = match self.mode {
             Mode::NoCapture | Mode::Direct => Hop::None,
             Mode::RelayEbpf | Mode::RelayIptables => Hop::Relay,
@@ -51,10 +59,26 @@ impl Pair {
         if let Some(sidecar) = &self.sidecar {
             seat(sidecar.pid(), seating.core(cores, Role::Proxy, hop))?;
         }
-        let core = seating.core(cores, Role::Client, hop);
-        let to = self.server_pod.v4(work.port());
-        Answer::of(&mut work.client(&self.client_pod, to, Some(core)))
-            .with_context(|| format!("{} with {}", work.title(), self.mode.title()))
+        Ok(seating.core(cores, Role::Client, hop))
+    }
+
+    /// Where clients belong.
+    pub(crate) fn client_pod(&self) -> &Pod {
+        &self.client_pod
+    }
+
+    /// Where the server does a kind of work.
+    pub(crate) fn server_at(&self, work: Work) -> SocketAddr {
+        self.server_pod.v4(work.port())
+    }
+
+    pub(crate) fn server_pid(&self) -> Pid {
+        self.server.pid()
+    }
+
+    /// The proxy's process, where there is one.
+    pub(crate) fn sidecar_pid(&self) -> Option<Pid> {
+        self.sidecar.as_ref().map(Sidecar::pid)
     }
 
     /// How many connections the mode has steered so far, by its own count: the kernel's counters for eBPF, the rules'
