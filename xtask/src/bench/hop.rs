@@ -208,7 +208,7 @@ fn look_at_calls(lab: &Lab, cores: Cores, pair: &Pair, passage: &mut Passage) ->
     let Some(proxy) = pair.sidecar_pid() else { return Ok(()) };
     let counting = Counting::start(lab, proxy)?;
     // Stopped at every call, the proxy is slow: fewer have to do.
-    let played = play(pair, passage.work, count(passage.work) / 10, cores);
+    let played = play(pair, passage.work, count(passage.work) / 2, cores);
     let calls = counting.end()?;
     let operations = played?.operations as f64;
     passage.calls =

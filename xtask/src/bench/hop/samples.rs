@@ -1,10 +1,16 @@
 //! Where processes are when a clock looks: `perf record`, and what `perf script` says of it.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use nix::unistd::Pid;
+use nix::libc::O_NONBLOCK;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 use super::step::Step;
 use crate::lab::{Lab, Program};
@@ -27,21 +33,26 @@ pub(super) struct Samples {
 /// A recording that runs until it is asked for its samples.
 pub(super) struct Recording {
     perf: Program,
-    data: std::path::PathBuf,
+    data: PathBuf,
 }
 
 impl Recording {
     /// Starts looking at one core. Timers look, since the machine may be one of those that have no counters.
     pub(super) fn start(lab: &Lab, core: usize) -> Result<Self> {
         let data = lab.file("perf.data");
+        let [order, answer] = ["perf.order", "perf.answer"].map(|name| lab.file(name));
+        let (mut orders, mut answers) = (pipe(&order)?, pipe(&answer)?);
         let mut record = Command::new("perf");
         record.args(["record", "--event", "cpu-clock", "--all-cpus", "-g", "--cpu", &core.to_string()]);
         record.args(["--freq", &FREQUENCY.to_string(), "--output"]).arg(&data);
+        // It begins when it is told to, and says when it has: what it takes to get ready is not short.
+        record.args(["--delay", "-1", "--control"]);
+        record.arg(format!("fifo:{},{}", order.display(), answer.display()));
         let mut perf = Program::start("perf record", record, lab.file("perf.log"))?;
+        orders.write_all(b"enable\n").context("tell perf to begin")?;
         lab.patience().until("perf record to begin", || {
             perf.check()?;
-            // Its head is written just before the first look.
-            Ok(data.metadata().is_ok_and(|file| file.len() > 0).then_some(()))
+            Ok(answers.read(&mut [0; 16]).is_ok().then_some(()))
         })?;
         Ok(Self { perf, data })
     }
@@ -54,6 +65,15 @@ impl Recording {
         let said = capture(&mut script).context("read what perf has recorded")?;
         Ok(Samples::parse(&said))
     }
+}
+
+/// Makes a pipe with a name, and holds both its ends, so that opening it waits for nobody.
+fn pipe(path: &Path) -> Result<File> {
+    drop(fs::remove_file(path));
+    mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)
+        .with_context(|| format!("make the pipe {}", path.display()))?;
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(O_NONBLOCK).open(path);
+    opened.with_context(|| format!("open the pipe {}", path.display()))
 }
 
 impl Samples {
