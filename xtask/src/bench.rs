@@ -8,6 +8,7 @@ mod account;
 mod crowd;
 mod figures;
 mod foreign;
+mod hop;
 mod machine;
 mod mode;
 mod pair;
@@ -83,6 +84,8 @@ enum Measurement {
     Memory,
     /// How many connections few local ports allow
     Ports,
+    /// Where the hop goes, step by step
+    Hop,
 }
 
 impl Flags {
@@ -93,6 +96,11 @@ impl Flags {
     fn rounds(&self) -> usize {
         let default = if self.quick { QUICK_ROUNDS } else { ROUNDS };
         self.rounds.map_or(default, usize::from)
+    }
+
+    /// Rounds of what is not compared as closely as the modes are.
+    fn few_rounds(&self) -> usize {
+        self.rounds().div_ceil(4)
     }
 
     fn works(&self) -> Vec<Work> {
@@ -149,6 +157,8 @@ fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Rep
         comparison: None,
         prefixes: None,
         crowd: None,
+        hop: None,
+        sections: Vec::new(),
         targets: Vec::new(),
         notes: Vec::new(),
     };
@@ -175,6 +185,16 @@ fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Rep
         let measured = crowd::count_with_few_ports(lab);
         let standing = report.unless_failed(lab, "ports", measured)?;
         report.targets.push(target::of_ports(standing));
+        end(began);
+    }
+    if flags.measures(Measurement::Hop) {
+        let began = begin("hop");
+        let measured = hop::measure(lab, flags.few_rounds(), report.plan.cores);
+        if let Some(hop) = report.unless_failed(lab, "hop", measured)? {
+            report.sections.extend(hop.tables());
+            report.notes.extend(hop.notes.iter().cloned());
+            report.hop = Some(hop);
+        }
         end(began);
     }
     report.machine.look_again();

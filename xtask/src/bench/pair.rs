@@ -63,6 +63,21 @@ impl Pair {
         self.server.pid()
     }
 
+    /// Our own process, where there is one.
+    pub(crate) fn sidecar_pid(&self) -> Option<Pid> {
+        self.sidecar.as_ref().map(Sidecar::pid)
+    }
+
+    /// Where clients belong.
+    pub(crate) fn client_pod(&self) -> &Pod {
+        &self.client_pod
+    }
+
+    /// Where the server does a kind of work.
+    pub(crate) fn server_at(&self, work: Work) -> SocketAddr {
+        self.server_pod.v4(work.port())
+    }
+
     /// Takes one sample. An open loop needs its rate, in requests per second.
     pub(crate) fn measure(
         &self,
@@ -71,21 +86,33 @@ impl Pair {
         cores: Cores,
         rate: Option<f64>,
     ) -> Result<Measured> {
-        let hop = match self.mode.proxy() {
+        let client = self.seat(seating, cores)?;
+        let watched = Watched {
+            proxies: self.proxy_pids()?,
+            server: self.server_pid(),
+            cores: [Role::Client, Role::Server, Role::Proxy]
+                .map(|role| seating.core(cores, role, self.hop()))
+                .into(),
+        };
+        watch(&mut work.client(&self.client_pod, self.server_at(work), Some(client), rate), &watched)
+            .with_context(|| format!("{} with {}", work.title(), self.mode.title()))
+    }
+
+    /// Moves server and proxy to their cores, and returns the client's.
+    pub(crate) fn seat(&self, seating: Seating, cores: Cores) -> Result<usize> {
+        let hop = self.hop();
+        seat(self.server_pid(), seating.core(cores, Role::Server, hop))?;
+        for process in self.proxy_pids()? {
+            seat(process, seating.core(cores, Role::Proxy, hop))?;
+        }
+        Ok(seating.core(cores, Role::Client, hop))
+    }
+
+    fn hop(&self) -> Hop {
+        match self.mode.proxy() {
             Proxy::None => Hop::None,
             _ => Hop::Relay,
-        };
-        let [client, server, proxy] =
-            [Role::Client, Role::Server, Role::Proxy].map(|role| seating.core(cores, role, hop));
-        seat(self.server_pid(), server)?;
-        let proxies = self.proxy_pids()?;
-        for &process in &proxies {
-            seat(process, proxy)?;
         }
-        let watched = Watched { proxies, server: self.server_pid(), cores: [client, server, proxy].into() };
-        let to = self.server_pod.v4(work.port());
-        watch(&mut work.client(&self.client_pod, to, Some(client), rate), &watched)
-            .with_context(|| format!("{} with {}", work.title(), self.mode.title()))
     }
 
     /// How many connections the mode has steered so far, by its own count: the kernel's counters for eBPF, the rules'

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::crowd::Crowd;
 use super::figures::{figures_table, pace_lines};
+use super::hop::Hop;
 use super::machine::Machine;
 use super::mode::Mode;
 use super::prefixes::{FEW, MANY, Prefixes};
@@ -29,6 +30,9 @@ pub(crate) struct Report {
     pub(crate) comparison: Option<Comparison>,
     pub(crate) prefixes: Option<Prefixes>,
     pub(crate) crowd: Option<Crowd>,
+    pub(crate) hop: Option<Hop>,
+    /// Further tables with their titles.
+    pub(crate) sections: Vec<(String, Table)>,
     pub(crate) targets: Vec<Target>,
     /// What a reader should know next to the figures.
     pub(crate) notes: Vec<String>,
@@ -91,6 +95,10 @@ impl Report {
             section(&mut text, "Memory of one sidecar, resident");
             _ = write!(text, "{}", memory_table(crowd));
         }
+        for (title, table) in &self.sections {
+            section(&mut text, title);
+            _ = write!(text, "{table}");
+        }
         section(&mut text, "Targets");
         _ = write!(text, "{}", targets_table(&self.targets));
         if !self.notes.is_empty() {
@@ -115,6 +123,7 @@ impl Report {
             "steered": steered,
             "prefixes": self.prefixes,
             "memory": self.crowd,
+            "hop": self.hop,
             "targets": self.targets,
             "notes": self.notes,
             "samples": samples,

@@ -11,7 +11,12 @@ pub(crate) struct Table {
 impl Table {
     /// A table with nothing but its head.
     pub(crate) fn with_head<const COLUMNS: usize>(head: [&str; COLUMNS]) -> Self {
-        Self { rows: vec![head.map(str::to_owned).to_vec()] }
+        Self::with_columns(head.map(str::to_owned).to_vec())
+    }
+
+    /// The same where only the run knows how many columns there are.
+    pub(crate) fn with_columns(head: Vec<String>) -> Self {
+        Self { rows: vec![head] }
     }
 
     /// Adds a row; cells that are missing stay empty.

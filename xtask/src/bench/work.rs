@@ -162,7 +162,8 @@ impl Work {
         command
     }
 
-    fn part(self) -> Part {
+    /// What the client plays, whatever its flags.
+    pub(crate) fn part(self) -> Part {
         match self {
             Self::PingPong | Self::PingPongLarge => Part::PingPong,
             Self::Request => Part::Request,
