@@ -127,7 +127,7 @@ pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
     let sidestep = build::sidestep(workspace, Profile::Release, Linkage::Static(Arch::host()?))?;
     let cores = Cores::of_this_machine()?;
     let plan = Plan {
-        modes: vec![Mode::NoCapture, Mode::HaproxyIptables, Mode::NginxIptables],
+        modes: Mode::ALL.to_vec(),
         works: flags.works(),
         seatings: cores.seatings(),
         rounds: flags.rounds(),
