@@ -9,6 +9,7 @@ mod machine;
 mod mode;
 mod pair;
 mod prefixes;
+mod progress;
 mod report;
 mod rounds;
 mod seating;
@@ -18,12 +19,12 @@ mod target;
 mod work;
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use self::machine::Machine;
+use self::progress::Progress;
 use self::report::Report;
 use self::target::Standing;
 use crate::build::{self, Arch, Linkage, Profile};
@@ -138,40 +139,41 @@ fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Rep
         notes: Vec::new(),
     };
     report.notes.extend(report.machine.warning());
-    if !report.plan.works.is_empty() {
-        measure_latency(lab, &mut report)?;
+    let others = [Measurement::Prefixes, Measurement::Memory, Measurement::Ports];
+    let others = others.into_iter().filter(|&other| flags.measures(other)).count();
+    let rounds = if report.plan.works.is_empty() { 0 } else { report.plan.rounds };
+    let mut progress = Progress::of((rounds + others) as u64)?;
+    if rounds > 0 {
+        progress.phase("latency");
+        measure_latency(lab, &mut report, &mut progress)?;
     }
     if flags.measures(Measurement::Prefixes) {
-        let began = begin("prefixes");
+        progress.phase("prefixes");
         let measured = prefixes::measure(lab, report.plan.rounds, report.plan.cores);
         report.prefixes = report.unless_failed(lab, "prefixes", measured)?;
         report.targets.extend(target::of_prefixes(report.prefixes.as_ref()));
-        end(began);
+        progress.step();
     }
     if flags.measures(Measurement::Memory) {
-        let began = begin("memory");
+        progress.phase("memory");
         let measured = crowd::weigh(lab);
         report.crowd = report.unless_failed(lab, "memory", measured)?;
         report.targets.extend(target::of_memory(report.crowd.as_ref()));
-        end(began);
+        progress.step();
     }
     if flags.measures(Measurement::Ports) {
-        let began = begin("ports");
+        progress.phase("ports");
         let measured = crowd::count_with_few_ports(lab);
         let standing = report.unless_failed(lab, "ports", measured)?;
         report.targets.push(target::of_ports(standing));
-        end(began);
+        progress.step();
     }
     report.machine.look_again();
     Ok(report)
 }
 
-fn measure_latency(lab: &Lab, report: &mut Report) -> Result<()> {
-    let began = begin("latency");
-    let rounds = report.plan.rounds;
-    let comparison = compare(lab, &report.plan, |round| eprint!(" {}/{rounds}", round + 1))
-        .context("compare the modes")?;
-    end(began);
+fn measure_latency(lab: &Lab, report: &mut Report, progress: &mut Progress) -> Result<()> {
+    let comparison = compare(lab, &report.plan, |_| progress.step()).context("compare the modes")?;
     for &seating in &report.plan.seatings {
         report.targets.extend(target::of_latency(&comparison, &report.plan.works, seating));
     }
@@ -216,13 +218,4 @@ pub(crate) fn notes(comparison: &Comparison) -> Vec<String> {
         );
     }
     notes
-}
-
-fn begin(what: &str) -> Instant {
-    eprint!("bench: {what}");
-    Instant::now()
-}
-
-fn end(began: Instant) {
-    eprintln!(" ({:.0} s)", began.elapsed().as_secs_f64());
 }
