@@ -4,7 +4,9 @@
 //! them interleaved, [`prefixes`] and [`crowd`] look at verdicts and memory, [`target`] holds the figures against what was
 //! promised, [`report`] tells. Figures of different runs, let alone machines, are never compared.
 
+mod chart;
 mod crowd;
+mod document;
 mod machine;
 mod mode;
 mod pair;
@@ -56,7 +58,7 @@ pub(crate) struct Flags {
     /// Only these measurements
     #[arg(long, value_enum, value_name = "NAME", num_args = 1..)]
     only: Vec<Measurement>,
-    /// Where to put report.json and report.md [default: target/bench]
+    /// Where to put report.json, report.md, report.html and the charts [default: target/bench]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -123,7 +125,7 @@ pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
         count(Standing::Met),
         count(Standing::Missed),
         count(Standing::NotMeasured),
-        out.join("report.md").display()
+        out.join("report.html").display()
     );
     Ok(())
 }
@@ -138,7 +140,6 @@ fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Rep
         targets: Vec::new(),
         notes: Vec::new(),
     };
-    report.notes.extend(report.machine.warning());
     let others = [Measurement::Prefixes, Measurement::Memory, Measurement::Ports];
     let others = others.into_iter().filter(|&other| flags.measures(other)).count();
     let rounds = if report.plan.works.is_empty() { 0 } else { report.plan.rounds };
