@@ -1,16 +1,16 @@
 //! What was promised, held against what was measured. A miss stays visible as a miss.
 
+mod comparison;
+
 use std::fmt;
 
 use serde::Serialize;
 
 use super::crowd::{CONNECTIONS, Crowd, FEW_PORTS, WITH_FEW_PORTS};
-use super::mode::Mode;
 use super::prefixes::{FEW, MANY, Prefixes};
-use super::rounds::{Comparison, Figure};
-use super::seating::Seating;
 use super::spread::Spread;
-use super::work::Work;
+
+pub(crate) use comparison::of_comparison;
 
 /// One promise and its figure.
 #[derive(Debug, Clone, Serialize)]
@@ -113,30 +113,6 @@ impl Target {
     }
 }
 
-/// The promises about latency, for one column.
-pub(crate) fn of_latency(comparison: &Comparison, works: &[Work], seating: Seating) -> Vec<Target> {
-    let mut targets = Vec::new();
-    let mut add = |what: &str, limit, found| {
-        targets.push(Target::at_most(format!("{what} ({})", seating.title()), limit, Unit::Times, found));
-    };
-    let (ebpf, iptables) = (Mode::RelayEbpf, Mode::RelayIptables);
-    if works.contains(&Work::PingPong) {
-        let added = comparison.added_ratio(ebpf, iptables, Work::PingPong, seating, Figure::P50);
-        add("ping-pong, latency added by the relay: eBPF over iptables", 0.90, added);
-    }
-    if works.contains(&Work::Request) {
-        let total = comparison.ratio(ebpf, iptables, Work::Request, seating, Figure::P50);
-        add("connect-request-close through the relay: eBPF over iptables", 0.95, total);
-    }
-    for (work, limit) in [(Work::PingPong, 1.03), (Work::Request, 1.10)] {
-        if works.contains(&work) {
-            let ratio = comparison.ratio(Mode::Direct, Mode::NoCapture, work, seating, Figure::P50);
-            add(&format!("{}: direct verdict over no capture", work.title()), limit, ratio);
-        }
-    }
-    targets
-}
-
 /// The promises about verdicts.
 pub(crate) fn of_prefixes(prefixes: Option<&Prefixes>) -> Vec<Target> {
     let target = |what, found| {
@@ -190,9 +166,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_listed_all_the_same() {
-        let targets = of_latency(&Comparison::default(), &Work::ALL, Seating::OneCore);
-        assert_eq!(targets.len(), 4);
-        let others = of_prefixes(None).into_iter().chain(of_memory(None));
-        assert!(targets.into_iter().chain(others).all(|target| target.standing == Standing::NotMeasured));
+        let mut targets = of_prefixes(None).into_iter().chain(of_memory(None));
+        assert!(targets.all(|target| target.standing == Standing::NotMeasured));
     }
 }

@@ -1,13 +1,13 @@
 //! Every figure of one kind of work, mode by mode: medians of the rounds.
 
-use super::mode::Mode;
-use super::rounds::{Comparison, Figure, Pace};
-use super::seating::Seating;
-use super::table::Table;
-use super::work::Work;
+use super::super::mode::Mode;
+use super::super::rounds::{Comparison, Figure, Pace};
+use super::super::seating::Seating;
+use super::super::table::Table;
+use super::super::work::Work;
 
 /// What the columns are called, what they show, and how many decimals of it mean something.
-const COLUMNS: [(&str, Figure, usize); 14] = [
+pub(super) const FIGURES: [(&str, Figure, usize); 14] = [
     ("p50 µs", Figure::P50, 1),
     ("p90 µs", Figure::P90, 1),
     ("p99 µs", Figure::P99, 1),
@@ -25,14 +25,14 @@ const COLUMNS: [(&str, Figure, usize); 14] = [
 ];
 
 /// One row for each mode. Time in soft interrupts is counted in ticks, and is part of the time of whoever was interrupted.
-pub(crate) fn figures_table(comparison: &Comparison, modes: &[Mode], work: Work, seating: Seating) -> Table {
-    let mut head = ["mode"; COLUMNS.len() + 1];
-    for (place, (title, ..)) in head[1..].iter_mut().zip(COLUMNS) {
+pub(super) fn figures_table(comparison: &Comparison, modes: &[Mode], work: Work, seating: Seating) -> Table {
+    let mut head = ["mode"; FIGURES.len() + 1];
+    for (place, (title, ..)) in head[1..].iter_mut().zip(FIGURES) {
         *place = title;
     }
     let mut table = Table::with_head(head);
     for &mode in modes {
-        let cells = COLUMNS.map(|(_, figure, decimals)| {
+        let cells = FIGURES.map(|(_, figure, decimals)| {
             let spread = comparison.figure(mode, work, seating, figure);
             spread.map_or_else(|| "–".to_owned(), |spread| format!("{:.decimals$}", spread.median))
         });
@@ -42,7 +42,7 @@ pub(crate) fn figures_table(comparison: &Comparison, modes: &[Mode], work: Work,
 }
 
 /// How fast the open loop's requests came, and how late the client was with them, where there was one.
-pub(crate) fn pace_lines(comparison: &Comparison, seating: Seating) -> Vec<String> {
+pub(super) fn pace_lines(comparison: &Comparison, seating: Seating) -> Vec<String> {
     let paces = comparison.paces.iter().filter(|pace| pace.seating == seating);
     let pace = paces.map(|Pace { reference, saturated, rate, .. }| {
         format!(
