@@ -5,6 +5,7 @@
 //! promised, [`report`] tells. Figures of different runs, let alone machines, are never compared.
 
 mod crowd;
+mod growth;
 mod hop;
 mod machine;
 mod mode;
@@ -24,7 +25,10 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use self::growth::connections::{self, Connections};
+use self::growth::workloads::{self, Breadth, Workloads};
 use self::machine::Machine;
+use self::prefixes::Prefixes;
 use self::report::Report;
 use self::target::Standing;
 use crate::build::{self, Arch, Linkage, Profile};
@@ -74,6 +78,10 @@ enum Measurement {
     Memory,
     /// How many connections few local ports allow
     Ports,
+    /// One workload beside up to 250 others
+    Workloads,
+    /// Further connections beside up to 8,000 that stand
+    Connections,
     /// Where the hop goes, step by step
     Hop,
 }
@@ -86,6 +94,15 @@ impl Flags {
     fn rounds(&self) -> usize {
         let default = if self.quick { QUICK_ROUNDS } else { ROUNDS };
         self.rounds.map_or(default, usize::from)
+    }
+
+    fn breadth(&self) -> Breadth {
+        if self.quick { Breadth::Few } else { Breadth::All }
+    }
+
+    /// How often the node is filled with workloads.
+    fn climbs(&self) -> usize {
+        if self.quick { 1 } else { 3 }
     }
 
     /// Rounds of what is not compared as closely as the modes are.
@@ -142,7 +159,10 @@ fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Rep
         comparison: None,
         prefixes: None,
         crowd: None,
+        workloads: None,
+        connections: None,
         hop: None,
+        curves: Vec::new(),
         sections: Vec::new(),
         targets: Vec::new(),
         notes: Vec::new(),
@@ -153,15 +173,42 @@ fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Rep
     }
     if flags.measures(Measurement::Prefixes) {
         let began = begin("prefixes");
-        let measured = prefixes::measure(lab, report.plan.rounds, report.plan.cores);
+        let measured = prefixes::measure(lab, flags.breadth(), report.plan.rounds, report.plan.cores);
         report.prefixes = report.unless_failed(lab, "prefixes", measured)?;
+        report.sections.extend(report.prefixes.iter().flat_map(Prefixes::tables));
+        report.curves.extend(report.prefixes.iter().flat_map(Prefixes::curves));
         report.targets.extend(target::of_prefixes(report.prefixes.as_ref()));
+        end(began);
+    }
+    if flags.measures(Measurement::Workloads) {
+        let began = begin("workloads");
+        let samples = report.plan.rounds;
+        let measured = workloads::measure(lab, flags.breadth(), flags.climbs(), samples, report.plan.cores);
+        report.workloads = report.unless_failed(lab, "workloads", measured)?;
+        report.sections.extend(report.workloads.iter().flat_map(Workloads::tables));
+        report.curves.extend(report.workloads.iter().flat_map(Workloads::curves));
+        report.targets.extend(target::of_workloads(report.workloads.as_ref()));
+        end(began);
+    }
+    if flags.measures(Measurement::Connections) {
+        let began = begin("connections");
+        let measured = connections::measure(lab, flags.breadth(), report.plan.rounds, report.plan.cores);
+        report.connections = report.unless_failed(lab, "connections", measured)?;
+        report.sections.extend(report.connections.iter().flat_map(Connections::tables));
+        report.curves.extend(report.connections.iter().flat_map(Connections::curves));
+        report.targets.extend(target::of_connections(report.connections.as_ref()));
         end(began);
     }
     if flags.measures(Measurement::Memory) {
         let began = begin("memory");
-        let measured = crowd::weigh(lab);
-        report.crowd = report.unless_failed(lab, "memory", measured)?;
+        // The same connections need not be opened twice.
+        report.crowd = match report.connections.as_ref().and_then(Connections::crowd) {
+            Some(crowd) => Some(crowd),
+            None => {
+                let measured = crowd::weigh(lab);
+                report.unless_failed(lab, "memory", measured)?
+            }
+        };
         report.targets.extend(target::of_memory(report.crowd.as_ref()));
         end(began);
     }

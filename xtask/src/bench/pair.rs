@@ -76,6 +76,11 @@ impl Pair {
         self.server.pid()
     }
 
+    /// Our sidecar beside the client, where there is one.
+    pub(crate) fn sidecar(&self) -> Option<&Sidecar> {
+        self.sidecar.as_ref()
+    }
+
     /// The proxy's process, where there is one.
     pub(crate) fn sidecar_pid(&self) -> Option<Pid> {
         self.sidecar.as_ref().map(Sidecar::pid)

@@ -9,6 +9,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::crowd::Crowd;
+use super::growth::Curve;
+use super::growth::connections::Connections;
+use super::growth::workloads::Workloads;
 use super::hop::Hop;
 use super::machine::Machine;
 use super::mode::Mode;
@@ -28,7 +31,10 @@ pub(crate) struct Report {
     pub(crate) comparison: Option<Comparison>,
     pub(crate) prefixes: Option<Prefixes>,
     pub(crate) crowd: Option<Crowd>,
+    pub(crate) workloads: Option<Workloads>,
+    pub(crate) connections: Option<Connections>,
     pub(crate) hop: Option<Hop>,
+    pub(crate) curves: Vec<Curve>,
     /// Further tables with their titles.
     pub(crate) sections: Vec<(String, Table)>,
     pub(crate) targets: Vec<Target>,
@@ -111,6 +117,9 @@ impl Report {
             "steered": steered,
             "prefixes": self.prefixes,
             "memory": self.crowd,
+            "workloads": self.workloads,
+            "connections": self.connections,
+            "curves": self.curves,
             "hop": self.hop,
             "targets": self.targets,
             "notes": self.notes,
