@@ -10,6 +10,7 @@ mod crowd;
 mod document;
 mod flags;
 mod foreign;
+mod growth;
 mod hop;
 mod machine;
 mod mode;
@@ -27,7 +28,10 @@ mod work;
 use anyhow::Result;
 
 use self::flags::Measurement;
+use self::growth::connections::{self, Connections};
+use self::growth::workloads::{self, Workloads};
 use self::machine::Machine;
+use self::prefixes::Prefixes;
 use self::progress::Progress;
 use self::report::Report;
 use self::target::Standing;
@@ -78,8 +82,16 @@ pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
 }
 
 fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
-    let others = [Measurement::Prefixes, Measurement::Memory, Measurement::Ports, Measurement::Hop];
+    let others = [
+        Measurement::Prefixes,
+        Measurement::Workloads,
+        Measurement::Connections,
+        Measurement::Memory,
+        Measurement::Ports,
+        Measurement::Hop,
+    ];
     let others = others.into_iter().filter(|&other| flags.measures(other)).count();
+    let (extent, cores) = (flags.extent(), report.plan.cores);
     let rounds = if report.plan.turns.is_empty() { 0 } else { report.plan.rounds };
     // Rounds of what is not compared as closely as the modes are.
     let few_rounds = report.plan.rounds.div_ceil(4);
@@ -93,15 +105,41 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
     }
     if flags.measures(Measurement::Prefixes) {
         progress.phase("prefixes");
-        let measured = prefixes::measure(lab, report.plan.rounds, report.plan.cores);
+        let measured = prefixes::measure(lab, extent, report.plan.rounds, cores);
         report.prefixes = report.unless_failed(lab, "prefixes", measured)?;
+        report.sections.extend(report.prefixes.iter().flat_map(Prefixes::tables));
+        report.curves.extend(report.prefixes.iter().flat_map(Prefixes::curves));
         report.targets.extend(target::of_prefixes(report.prefixes.as_ref()));
+        progress.step();
+    }
+    if flags.measures(Measurement::Workloads) {
+        progress.phase("workloads");
+        let measured = workloads::measure(lab, extent, report.plan.rounds, cores);
+        report.workloads = report.unless_failed(lab, "workloads", measured)?;
+        report.sections.extend(report.workloads.iter().flat_map(Workloads::tables));
+        report.curves.extend(report.workloads.iter().flat_map(Workloads::curves));
+        report.targets.extend(target::of_workloads(report.workloads.as_ref()));
+        progress.step();
+    }
+    if flags.measures(Measurement::Connections) {
+        progress.phase("connections");
+        let measured = connections::measure(lab, extent, report.plan.rounds, cores);
+        report.connections = report.unless_failed(lab, "connections", measured)?;
+        report.sections.extend(report.connections.iter().flat_map(Connections::tables));
+        report.curves.extend(report.connections.iter().flat_map(Connections::curves));
+        report.targets.extend(target::of_connections(report.connections.as_ref()));
         progress.step();
     }
     if flags.measures(Measurement::Memory) {
         progress.phase("memory");
-        let measured = crowd::weigh(lab);
-        report.crowd = report.unless_failed(lab, "memory", measured)?;
+        // The same connections need not be opened twice.
+        report.crowd = match report.connections.as_ref().and_then(Connections::crowd) {
+            Some(crowd) => Some(crowd),
+            None => {
+                let measured = crowd::weigh(lab);
+                report.unless_failed(lab, "memory", measured)?
+            }
+        };
         report.targets.extend(target::of_memory(report.crowd.as_ref()));
         progress.step();
     }

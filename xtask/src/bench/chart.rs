@@ -30,6 +30,7 @@ impl Chart {
     }
 
     /// Bars of one kind.
+    #[cfg(test)]
     pub(crate) fn bars(title: impl Into<String>, label: impl Into<String>, bars: Vec<Bar>) -> Self {
         Self::groups(title, label, vec![Group { name: String::new(), bars }])
     }

@@ -55,6 +55,10 @@ pub(super) enum Measurement {
     Http,
     /// Verdicts with few and with many prefixes
     Prefixes,
+    /// One workload beside up to 250 others
+    Workloads,
+    /// Further connections beside up to 8,000 that stand
+    Connections,
     /// What a sidecar weighs
     Memory,
     /// How many connections few local ports allow

@@ -18,9 +18,12 @@ use serde_json::{Value, json};
 
 use super::crowd::Crowd;
 use super::document::Document;
+use super::growth::Curve;
+use super::growth::connections::Connections;
+use super::growth::workloads::Workloads;
 use super::hop::Hop;
 use super::machine::Machine;
-use super::prefixes::{FEW, MANY, Prefixes};
+use super::prefixes::Prefixes;
 use super::rounds::{Comparison, Plan, Steered};
 use super::spread::Spread;
 use super::table::Table;
@@ -36,7 +39,10 @@ pub(crate) struct Report {
     pub(crate) comparison: Option<Comparison>,
     pub(crate) prefixes: Option<Prefixes>,
     pub(crate) crowd: Option<Crowd>,
+    pub(crate) workloads: Option<Workloads>,
+    pub(crate) connections: Option<Connections>,
     pub(crate) hop: Option<Hop>,
+    pub(crate) curves: Vec<Curve>,
     /// What the parts of a run tell of themselves, in their order: a title and a table.
     pub(crate) sections: Vec<(String, Table)>,
     pub(crate) targets: Vec<Target>,
@@ -54,7 +60,10 @@ impl Report {
             comparison: None,
             prefixes: None,
             crowd: None,
+            workloads: None,
+            connections: None,
             hop: None,
+            curves: Vec::new(),
             sections: Vec::new(),
             targets: Vec::new(),
             notes,
@@ -88,13 +97,12 @@ impl Report {
         if let Some(comparison) = &self.comparison {
             comparison::tell(comparison, &self.plan, &mut document);
         }
-        if let Some(prefixes) = &self.prefixes {
-            document.heading(2, "Verdict cost, one core, connect p50, µs");
-            document.table(prefixes_table(prefixes));
-        }
         if let Some(crowd) = &self.crowd {
             document.heading(2, "Memory of one sidecar, resident");
             document.table(memory_table(crowd));
+        }
+        for curve in &self.curves {
+            document.figure(curve.name(), &curve.title, curve.chart());
         }
         for (title, table) in &self.sections {
             document.heading(2, title);
@@ -121,6 +129,9 @@ impl Report {
             "steered": steered,
             "prefixes": self.prefixes,
             "memory": self.crowd,
+            "workloads": self.workloads,
+            "connections": self.connections,
+            "curves": self.curves,
             "hop": self.hop,
             "targets": promises::with_remarks(&self.targets, &self.machine),
             "notes": self.notes,
@@ -137,19 +148,6 @@ fn show(spread: Option<Spread>) -> String {
         Some(spread) if spread.is_wide() => format!("{:.1} (wide)", spread.median),
         Some(spread) => format!("{:.1}", spread.median),
     }
-}
-
-fn prefixes_table(prefixes: &Prefixes) -> Table {
-    let (few, many) = (format!("{FEW} prefixes"), format!("{MANY} prefixes"));
-    let mut table = Table::with_head(["verdict", &few, &many, "ratio"]);
-    for (verdict, [few, many], ratio) in [
-        ("direct", prefixes.direct_us, prefixes.direct_ratio),
-        ("deny", prefixes.denied_us, prefixes.denied_ratio),
-    ] {
-        let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.2}×", ratio.median));
-        table.add(vec![verdict.to_owned(), show(few), show(many), ratio]);
-    }
-    table
 }
 
 fn memory_table(crowd: &Crowd) -> Table {

@@ -7,6 +7,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::crowd::{CONNECTIONS, Crowd, FEW_PORTS, WITH_FEW_PORTS};
+use super::growth::connections::Connections;
+use super::growth::workloads::{MOST, Workloads};
 use super::prefixes::{FEW, MANY, Prefixes};
 use super::spread::Spread;
 
@@ -121,7 +123,27 @@ pub(crate) fn of_prefixes(prefixes: Option<&Prefixes>) -> Vec<Target> {
     vec![
         target("connect with verdict direct", prefixes.and_then(|it| it.direct_ratio)),
         target("connect with verdict deny", prefixes.and_then(|it| it.denied_ratio)),
+        target("ping-pong through the relay", prefixes.and_then(|it| it.ping_pong_ratio)),
     ]
+}
+
+/// The promises about neighbours.
+pub(crate) fn of_workloads(workloads: Option<&Workloads>) -> Vec<Target> {
+    let target = |what, found| {
+        Target::at_most(format!("{what}: {MOST} workloads on the node over one"), 1.10, Unit::Times, found)
+    };
+    vec![
+        target("connect", workloads.and_then(Workloads::connect_ratio)),
+        target("ping-pong", workloads.and_then(Workloads::ping_pong_ratio)),
+    ]
+}
+
+/// The promise about connections that stand.
+pub(crate) fn of_connections(connections: Option<&Connections>) -> Vec<Target> {
+    let line = connections.and_then(Connections::line);
+    let found = Spread::of(line.map(|line| 1.0 + line.largest_deviation));
+    let what = "memory by number of connections, at its farthest from a straight line".to_owned();
+    vec![Target::at_most(what, 1.10, Unit::Times, found)]
 }
 
 /// The promises about memory.
@@ -166,7 +188,8 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_listed_all_the_same() {
-        let mut targets = of_prefixes(None).into_iter().chain(of_memory(None));
+        let growth = of_workloads(None).into_iter().chain(of_connections(None));
+        let mut targets = of_prefixes(None).into_iter().chain(of_memory(None)).chain(growth);
         assert!(targets.all(|target| target.standing == Standing::NotMeasured));
     }
 }
