@@ -1,6 +1,8 @@
 //! The listening sockets of other processes: finding who listens at a port of this network namespace, and borrowing the
 //! socket, so that connections can be steered to it.
 
+mod diag;
+
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -31,7 +33,7 @@ pub enum Reach {
     One,
 }
 
-/// Which table of /proc/net to look in.
+/// Which sockets to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
@@ -74,7 +76,12 @@ pub fn listener(family: Family, port: u16) -> Result<Option<Listener>> {
     )
 }
 
+/// A kernel without tcp_diag prints all its sockets, which is dear where there are many.
 fn look_up(family: Family, port: u16) -> Option<(u64, Reach)> {
+    diag::listening(family, port).unwrap_or_else(|_| look_up_in_table(family, port))
+}
+
+fn look_up_in_table(family: Family, port: u16) -> Option<(u64, Reach)> {
     let table = match family {
         Family::V4 => "/proc/net/tcp",
         Family::V6 => "/proc/net/tcp6",
