@@ -14,6 +14,7 @@ mod prefixes;
 mod report;
 mod rounds;
 mod seating;
+mod setting;
 mod spread;
 mod table;
 mod target;
@@ -186,6 +187,7 @@ fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Rep
         let measured = workloads::measure(lab, flags.breadth(), flags.climbs(), samples, report.plan.cores);
         report.workloads = report.unless_failed(lab, "workloads", measured)?;
         report.sections.extend(report.workloads.iter().flat_map(Workloads::tables));
+        report.notes.extend(report.workloads.iter().flat_map(|it| it.notes.iter().cloned()));
         report.curves.extend(report.workloads.iter().flat_map(Workloads::curves));
         report.targets.extend(target::of_workloads(report.workloads.as_ref()));
         end(began);

@@ -52,7 +52,7 @@ const fn requirement(package: &'static str, sign: Sign, for_whom: &'static str) 
     Requirement { package, sign, for_whom }
 }
 
-const REQUIREMENTS: [Requirement; 18] = [
+const REQUIREMENTS: [Requirement; 20] = [
     requirement("iproute2", Sign::Program("ip"), "the kernel, system and vm rings"),
     requirement("iptables", Sign::Program("iptables"), "the tests of the iptables capture"),
     requirement("nftables", Sign::Program("nft"), "the tests that no rule is left or made"),
@@ -85,6 +85,8 @@ const REQUIREMENTS: [Requirement; 18] = [
     ),
     requirement("qemu-system-x86", Sign::Program("qemu-system-x86_64"), "the vm ring"),
     requirement("busybox-static", Sign::Program("busybox"), "the vm ring, and the images of pods"),
+    requirement("strace", Sign::Program("strace"), "the bench's count of system calls"),
+    requirement("linux-perf", Sign::Program("perf"), "the bench's account of the hop, step by step"),
     requirement("cpio", Sign::Program("cpio"), "the vm ring"),
     requirement("python3-pip", Sign::Program("pip3"), "the system tests with Envoy"),
 ];

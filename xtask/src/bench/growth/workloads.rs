@@ -13,12 +13,16 @@ use super::sample;
 use crate::bench::mode::Mode;
 use crate::bench::pair::Pair;
 use crate::bench::seating::Cores;
+use crate::bench::setting::Setting;
 use crate::bench::spread::Spread;
 use crate::bench::table::Table;
 use crate::lab::Lab;
 
 /// The most workloads.
 pub(crate) const MOST: usize = 250;
+
+/// How many processes of one user may watch files (inotify(7)).
+const INSTANCES: &str = "fs/inotify/max_user_instances";
 
 /// How many workloads stand in turn.
 const SIZES: [usize; 4] = [1, 10, 50, MOST];
@@ -34,6 +38,8 @@ pub(crate) struct Workloads {
     pub(crate) beside_connected: Ladder,
     /// What it takes to have them, by number of workloads.
     pub(crate) stops: Vec<Stop>,
+    /// What a reader should know next to the figures.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The node with one number of workloads.
@@ -44,6 +50,8 @@ pub(crate) struct Stop {
     pub(crate) idle_bytes: u64,
     /// The same with one connection in each.
     pub(crate) connected_bytes: u64,
+    /// How much of one core the sidecars of the others use while none has a connection.
+    pub(crate) others_load: f64,
     /// What the kernel keeps for all of them as BPF maps and programs, in bytes.
     pub(crate) kernel_bytes: u64,
     /// How many had not been there at the stop before.
@@ -77,6 +85,14 @@ pub(crate) fn measure(
         Breadth::All => &SIZES,
     };
     let mut found = Workloads::default();
+    // Each sidecar watches its configuration, and they are all the same user's.
+    let watches = Setting::at_least(INSTANCES, 4 * MOST as u64)?;
+    found.notes.extend(watches.before().map(|before| {
+        format!(
+            "workloads: fs.inotify.max_user_instances was {before} and is raised for the measurement: with fewer than \
+             one for each sidecar of a user, further sidecars do not start"
+        )
+    }));
     for climb in 0..climbs {
         let mut climber = Climber { lab, first: &first, samples, cores, node: Node::default() };
         let mut alone = climber.take()?;
@@ -125,9 +141,12 @@ impl Climber<'_> {
         let began = Instant::now();
         self.node.grow(self.lab, others).with_context(|| format!("raise {size} workloads"))?;
         let adding_seconds = began.elapsed().as_secs_f64();
+        let (began, before) = (Instant::now(), self.node.cpu_ns()?);
         for (sample, idle) in self.take()?.into_iter().enumerate() {
             found.beside_idle.add(first_round + sample, size, idle);
         }
+        let used = self.node.cpu_ns()?.saturating_sub(before) as f64 / 1e9;
+        let others_load = used / began.elapsed().as_secs_f64();
         let idle = self.weigh()?;
         self.node.hold(self.lab).with_context(|| format!("connect {others} workloads"))?;
         for (sample, busy) in self.take()?.into_iter().enumerate() {
@@ -139,6 +158,7 @@ impl Climber<'_> {
             workloads: size,
             idle_bytes: idle.proportional,
             connected_bytes: connected.proportional,
+            others_load,
             kernel_bytes: idle.kernel,
             added,
             adding_seconds: Some(adding_seconds),
@@ -152,6 +172,7 @@ impl Climber<'_> {
             workloads: 1,
             idle_bytes: weight.proportional,
             connected_bytes: weight.proportional,
+            others_load: 0.0,
             kernel_bytes: weight.kernel,
             added: 1,
             adding_seconds: None,
@@ -229,6 +250,7 @@ impl Workloads {
             "each",
             "BPF maps and programs",
             "each",
+            "CPU of the others, idle",
             "added in",
         ]);
         for stop in &self.stops {
@@ -245,6 +267,7 @@ impl Workloads {
                 connected.1,
                 kernel.0,
                 kernel.1,
+                format!("{:.2} % of a core", stop.others_load * 100.0),
                 added.unwrap_or_default(),
             ]);
         }
@@ -276,6 +299,7 @@ mod tests {
             workloads,
             idle_bytes: 4_000_000 + 1_000_000 * workloads as u64,
             connected_bytes: 4_000_000 + 1_100_000 * workloads as u64,
+            others_load: 0.01,
             kernel_bytes: 800_000 * workloads as u64,
             added: workloads,
             adding_seconds: Some(2.0),
