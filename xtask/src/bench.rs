@@ -183,7 +183,7 @@ fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Rep
     }
     if flags.measures(Measurement::Workloads) {
         let began = begin("workloads");
-        let samples = report.plan.rounds;
+        let samples = report.plan.rounds.div_ceil(flags.climbs());
         let measured = workloads::measure(lab, flags.breadth(), flags.climbs(), samples, report.plan.cores);
         report.workloads = report.unless_failed(lab, "workloads", measured)?;
         report.sections.extend(report.workloads.iter().flat_map(Workloads::tables));
