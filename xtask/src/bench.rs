@@ -20,6 +20,7 @@ mod progress;
 mod report;
 mod rounds;
 mod seating;
+mod setting;
 mod spread;
 mod table;
 mod target;
@@ -117,6 +118,7 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
         let measured = workloads::measure(lab, extent, report.plan.rounds, cores);
         report.workloads = report.unless_failed(lab, "workloads", measured)?;
         report.sections.extend(report.workloads.iter().flat_map(Workloads::tables));
+        report.notes.extend(report.workloads.iter().flat_map(|it| it.notes.iter().cloned()));
         report.curves.extend(report.workloads.iter().flat_map(Workloads::curves));
         report.targets.extend(target::of_workloads(report.workloads.as_ref()));
         progress.step();

@@ -16,14 +16,16 @@ mod tell;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+pub(crate) use self::account::cpu_ns;
 use self::calls::Counting;
 use self::play::{Played, SEATING, others, play};
-use self::programs::Statistics;
+use self::programs::STATISTICS;
 use self::samples::Recording;
 use self::step::Step;
 use super::mode::Mode;
 use super::pair::Pair;
 use super::seating::{Cores, Role};
+use super::setting::Setting;
 use super::spread::Spread;
 use super::work::Work;
 use crate::lab::Lab;
@@ -223,7 +225,8 @@ fn look_at_programs(_: &Lab, cores: Cores, pair: &Pair, passage: &mut Passage) -
     if pair.mode() != Mode::RelayEbpf {
         return Ok(());
     }
-    let _kept = Statistics::keep().context("have the kernel keep statistics of BPF programs")?;
+    let _kept =
+        Setting::at_least(STATISTICS, 1).context("have the kernel keep statistics of BPF programs")?;
     let before = programs::of(pair.client_pod())?;
     let played = play(pair, passage.work, count(passage.work), cores)?;
     let after = programs::of(pair.client_pod())?;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
@@ -113,7 +114,11 @@ pub(crate) fn seat(process: Pid, core: usize) -> Result<()> {
     for thread in threads.flatten() {
         let name = thread.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
-        pin(Pid::from_raw(number.with_context(|| format!("read the thread id {name:?}"))?), core)?;
+        match pin(Pid::from_raw(number.with_context(|| format!("read the thread id {name:?}"))?), core) {
+            // It has ended since the directory was read, as a server's threads do with their connections.
+            Err(error) if error.downcast_ref() == Some(&Errno::ESRCH) => {}
+            outcome => outcome?,
+        }
     }
     Ok(())
 }

@@ -73,7 +73,10 @@ impl Sidecar {
 
     fn launch(lab: &Lab, pod: &Rc<Pod>, arguments: &[&str], sections: &Value, log: Log) -> Result<Self> {
         let access_log = lab.file(&format!("{}.access.log", pod.name()));
-        let file = lab.file(&format!("{}.yaml", pod.name()));
+        // In a directory of its own: it is the directory that a sidecar watches, and others write their logs meanwhile.
+        let directory = lab.file(pod.name());
+        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+        let file = directory.join("sidestep.yaml");
         let document = document(sections, pod.workload(), (log == Log::Kept).then_some(&access_log));
         fs::write(&file, format!("{document:#}\n")).with_context(|| format!("write {}", file.display()))?;
         let mut command = pod.sidecar(lab.sidestep());

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::kernel_memory;
+use crate::bench::hop::cpu_ns;
 use crate::lab::{Lab, Log, Pod, Program, Sidecar, standing, this_program};
 
 /// How many sidecars start at the same time: most of a start is waiting for the kernel.
@@ -85,6 +86,11 @@ impl Node {
         for workload in &mut self.workloads {
             workload.held = None;
         }
+    }
+
+    /// How long its sidecars have been on a processor, in nanoseconds.
+    pub(super) fn cpu_ns(&self) -> Result<u64> {
+        self.workloads.iter().map(|workload| cpu_ns(workload.sidecar.pid())).sum()
     }
 
     /// What its sidecars weigh.

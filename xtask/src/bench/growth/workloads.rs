@@ -14,12 +14,16 @@ use crate::bench::flags::Extent;
 use crate::bench::mode::Mode;
 use crate::bench::pair::Pair;
 use crate::bench::seating::Cores;
+use crate::bench::setting::Setting;
 use crate::bench::spread::Spread;
 use crate::bench::table::Table;
 use crate::lab::Lab;
 
 /// The most workloads.
 pub(crate) const MOST: usize = 250;
+
+/// How many processes of one user may watch files (inotify(7)).
+const INSTANCES: &str = "fs/inotify/max_user_instances";
 
 /// How many workloads stand in turn.
 const SIZES: [usize; 4] = [1, 10, 50, MOST];
@@ -37,6 +41,8 @@ pub(crate) struct Workloads {
     pub(crate) beside_connected: Ladder,
     /// What it takes to have them, by number of workloads.
     pub(crate) stops: Vec<Stop>,
+    /// What a reader should know next to the figures.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The node with one number of workloads.
@@ -47,6 +53,8 @@ pub(crate) struct Stop {
     pub(crate) idle_bytes: u64,
     /// The same with one connection in each.
     pub(crate) connected_bytes: u64,
+    /// How much of one core the sidecars of the others use while none has a connection.
+    pub(crate) others_load: f64,
     /// What the kernel keeps for all of them as BPF maps and programs, in bytes.
     pub(crate) kernel_bytes: u64,
     /// How many had not been there at the stop before.
@@ -58,14 +66,23 @@ pub(crate) struct Stop {
 /// Climbs from one workload to [`MOST`], several times if there is time, and measures at each stop as often as is asked for. A
 /// node holds one number of workloads at a time, so each climb ends where it began, and what was found on the way is
 /// compared with the mean of both ends.
-pub(crate) fn measure(lab: &Lab, extent: Extent, samples: usize, cores: Cores) -> Result<Workloads> {
+pub(crate) fn measure(lab: &Lab, extent: Extent, rounds: usize, cores: Cores) -> Result<Workloads> {
     let first = Pair::raise(lab, Mode::RelayEbpf)?;
     let (sizes, climbs): (&[usize], usize) = match extent {
         Extent::Smoke => (&FEWEST_SIZES, 1),
         Extent::Quick => (&FEWER_SIZES, 1),
         Extent::Full => (&SIZES, 3),
     };
+    let samples = rounds.div_ceil(climbs);
     let mut found = Workloads::default();
+    // Each sidecar watches its configuration, and they are all the same user's.
+    let watches = Setting::at_least(INSTANCES, 4 * MOST as u64)?;
+    found.notes.extend(watches.before().map(|before| {
+        format!(
+            "workloads: fs.inotify.max_user_instances was {before} and is raised for the measurement: with fewer than \
+             one for each sidecar of a user, further sidecars do not start"
+        )
+    }));
     for climb in 0..climbs {
         let mut climber = Climber { lab, first: &first, samples, cores, node: Node::default() };
         let mut alone = climber.take()?;
@@ -114,9 +131,12 @@ impl Climber<'_> {
         let began = Instant::now();
         self.node.grow(self.lab, others).with_context(|| format!("raise {size} workloads"))?;
         let adding_seconds = began.elapsed().as_secs_f64();
+        let (began, before) = (Instant::now(), self.node.cpu_ns()?);
         for (sample, idle) in self.take()?.into_iter().enumerate() {
             found.beside_idle.add(first_round + sample, size, idle);
         }
+        let used = self.node.cpu_ns()?.saturating_sub(before) as f64 / 1e9;
+        let others_load = used / began.elapsed().as_secs_f64();
         let idle = self.weigh()?;
         self.node.hold(self.lab).with_context(|| format!("connect {others} workloads"))?;
         for (sample, busy) in self.take()?.into_iter().enumerate() {
@@ -128,6 +148,7 @@ impl Climber<'_> {
             workloads: size,
             idle_bytes: idle.proportional,
             connected_bytes: connected.proportional,
+            others_load,
             kernel_bytes: idle.kernel,
             added,
             adding_seconds: Some(adding_seconds),
@@ -141,6 +162,7 @@ impl Climber<'_> {
             workloads: 1,
             idle_bytes: weight.proportional,
             connected_bytes: weight.proportional,
+            others_load: 0.0,
             kernel_bytes: weight.kernel,
             added: 1,
             adding_seconds: None,
@@ -218,6 +240,7 @@ impl Workloads {
             "each",
             "BPF maps and programs",
             "each",
+            "CPU of the others, idle",
             "added in",
         ]);
         for stop in &self.stops {
@@ -234,6 +257,7 @@ impl Workloads {
                 connected.1,
                 kernel.0,
                 kernel.1,
+                format!("{:.2} % of a core", stop.others_load * 100.0),
                 added.unwrap_or_default(),
             ]);
         }
@@ -265,6 +289,7 @@ mod tests {
             workloads,
             idle_bytes: 4_000_000 + 1_000_000 * workloads as u64,
             connected_bytes: 4_000_000 + 1_100_000 * workloads as u64,
+            others_load: 0.01,
             kernel_bytes: 800_000 * workloads as u64,
             added: workloads,
             adding_seconds: Some(2.0),

@@ -43,8 +43,8 @@ impl Account {
     }
 }
 
-/// By the clock that the kernel keeps for each process (clock_getcpuclockid(3)).
-fn cpu_ns(process: Pid) -> Result<u64> {
+/// How long a process has been on a processor, by the clock that the kernel keeps for each (clock_getcpuclockid(3)).
+pub(crate) fn cpu_ns(process: Pid) -> Result<u64> {
     let clock = ClockId::pid_cpu_clock_id(process).with_context(|| format!("find the clock of {process}"))?;
     let used = clock_gettime(clock).with_context(|| format!("read the clock of {process}"))?;
     Ok(Duration::from(used).as_nanos() as u64)
