@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::kernel_memory;
-use crate::bench::hop::cpu_ns;
+use crate::bench::account::cpu_ns;
 use crate::lab::{Lab, Log, Pod, Program, Sidecar, standing, this_program};
 
 /// How many sidecars start at the same time: most of a start is waiting for the kernel.

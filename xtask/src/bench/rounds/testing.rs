@@ -18,6 +18,7 @@ pub(crate) fn sample(round: usize, mode: Mode, nanoseconds: u64) -> Sample {
         connect: None,
         lag: None,
         account: Account::default(),
+        process: 1,
     };
     Sample {
         round,

@@ -33,6 +33,8 @@ pub(crate) struct Answer {
     pub(crate) lag: Option<Latencies>,
     /// What the client itself spent on them.
     pub(crate) account: Account,
+    /// Its process, which has ended when this is heard.
+    pub(crate) process: u32,
 }
 
 impl Answer {
@@ -51,6 +53,7 @@ impl Answer {
             connect: None,
             lag: None,
             account: effort.account,
+            process: std::process::id(),
         })
     }
 
