@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// How the bar looks.
 const TEMPLATE: &str = "bench: {msg} [{wide_bar:.cyan/blue}] {pos}/{len}, {eta} left";
 /// Between two lines where there is no terminal.
-const QUIET: Duration = Duration::from_secs(30);
+const QUIET: Duration = Duration::from_secs(10);
 
 /// A known number of steps. It disappears with its value, so that an error stands alone on the terminal.
 #[derive(Debug)]
