@@ -70,7 +70,7 @@ pub(super) fn draw(lines: &Lines) -> Drawn<String> {
         .margin_right(MARGIN * 2)
         .margin_bottom(MARGIN)
         .x_label_area_size(3 * TEXT + 10)
-        .y_label_area_size(width_of("99.99%"))
+        .y_label_area_size(width_of("99.99%") + MARGIN / 2)
         .build_cartesian_2d(across, up)?;
     let ticks = text(TEXT, PALE, HPos::Center, VPos::Center);
     chart

@@ -13,7 +13,7 @@ const STYLE: &str = "\
 @media (prefers-color-scheme: dark) {
 :root { --paper: #15181c; --ink: #e8eaed; --pale: #a3abb5; --faint: #333a42; --shade: #1c2127 }
 }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 84rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, sans-serif }
 h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 0.7em }
 h1 { margin-top: 0 }
@@ -25,7 +25,8 @@ table { border-collapse: collapse; font-size: 0.9rem }
 th, td { padding: 0.4rem 0.7rem; border-bottom: 1px solid var(--faint); text-align: right; white-space: nowrap;
   vertical-align: top; font-variant-numeric: tabular-nums }
 th { color: var(--pale); font-weight: 600; vertical-align: bottom; white-space: normal }
-th.text, td.text { text-align: left; white-space: normal }
+th.text, td.text { text-align: left; white-space: normal; min-width: 6rem }
+th:first-child, td:first-child { min-width: 12rem }
 tbody tr:hover { background: var(--shade) }
 figure { margin: 1.8rem 0 }
 figure svg { display: block; width: 100%; max-width: 60rem; height: auto }
