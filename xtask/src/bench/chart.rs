@@ -29,13 +29,7 @@ impl Chart {
         Self::Lines(lines)
     }
 
-    /// Bars of one kind.
-    #[cfg(test)]
-    pub(crate) fn bars(title: impl Into<String>, label: impl Into<String>, bars: Vec<Bar>) -> Self {
-        Self::groups(title, label, vec![Group { name: String::new(), bars }])
-    }
-
-    /// Bars of several kinds that share one axis, below each other.
+    /// Bars that share one axis, group below group; a group without a name has no heading.
     pub(crate) fn groups(title: impl Into<String>, label: impl Into<String>, groups: Vec<Group>) -> Self {
         Self::Bars(Bars { title: title.into(), label: label.into(), groups, order: Vec::new() })
     }
@@ -119,7 +113,9 @@ mod tests {
     fn bars_tell_what_was_not_measured() {
         let bar =
             |name: &str, value| Bar { name: name.to_owned(), value, low: value - 1.0, high: value + 1.0 };
-        let chart = Chart::bars("added", "µs", vec![bar("one & two", 12.0), bar("three", f64::NAN)]);
+        let bars = vec![bar("one & two", 12.0), bar("three", f64::NAN)];
+        let group = Group { name: String::new(), bars };
+        let chart = Chart::groups("added", "µs", vec![group]);
         let texts = texts(&chart.svg());
         for expected in ["one & two", "12.0", "three", "not measured"] {
             assert!(texts.iter().any(|text| text == expected), "{expected} is not in {texts:?}");
@@ -128,7 +124,7 @@ mod tests {
 
     #[test]
     fn nothing_to_see_is_a_picture_too() {
-        let chart = Chart::bars("added", "µs", Vec::new());
+        let chart = Chart::groups("added", "µs", Vec::new());
         assert!(chart.is_empty());
         texts(&chart.svg());
     }

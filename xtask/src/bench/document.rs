@@ -86,7 +86,7 @@ impl Document {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chart::Bar;
+    use super::super::chart::{Bar, Group};
     use super::*;
 
     fn document() -> Document {
@@ -99,8 +99,9 @@ mod tests {
         table.add(vec!["either|or".to_owned(), "1.0".to_owned()]);
         document.table(table);
         let bar = Bar { name: "x".to_owned(), value: 1.0, low: 0.5, high: 2.0 };
-        document.figure("added", "What is \"added\"", Chart::bars("added", "µs", vec![bar]));
-        document.figure("nothing", "Nothing", Chart::bars("nothing", "µs", Vec::new()));
+        let group = Group { name: "a group".to_owned(), bars: vec![bar] };
+        document.figure("added", "What is \"added\"", Chart::groups("added", "µs", vec![group]));
+        document.figure("nothing", "Nothing", Chart::groups("nothing", "µs", Vec::new()));
         document
     }
 

@@ -8,13 +8,15 @@ mod comparison;
 mod figures;
 mod files;
 mod head;
+mod json;
 mod latency;
+mod pictures;
 mod promises;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::crowd::Crowd;
 use super::document::Document;
@@ -75,12 +77,12 @@ impl Report {
         let document = self.document();
         let pictures: Vec<(&str, String)> = document.figures().collect();
         let figures: Vec<&str> = pictures.iter().map(|(name, _)| *name).collect();
-        let json = serde_json::to_string_pretty(&self.json(&figures)).context("write the report as JSON")?;
+        let json = json::text(&self.json(&figures)).context("write the report as JSON")?;
         let mut all: Vec<files::File> =
             pictures.iter().map(|(name, svg)| (format!("{name}.svg"), svg.clone())).collect();
         all.push(("report.html".to_owned(), document.html()));
         all.push(("report.md".to_owned(), document.markdown()));
-        all.push((files::REPORT.to_owned(), json + "\n"));
+        all.push((files::REPORT.to_owned(), json));
         files::publish(directory, &all)
     }
 
@@ -101,6 +103,9 @@ impl Report {
             document.heading(2, "Memory of one sidecar, resident");
             document.table(memory_table(crowd));
         }
+        if !self.curves.is_empty() {
+            document.heading(2, "Growth");
+        }
         for curve in &self.curves {
             document.figure(curve.name(), &curve.title, curve.chart());
         }
@@ -115,17 +120,19 @@ impl Report {
         document
     }
 
-    fn json(&self, figures: &[&str]) -> Value {
+    fn json(&self, figures: &[&str]) -> Map<String, Value> {
         let comparison = self.comparison.as_ref();
-        let cells = comparison.map(|it| comparison::cells(it, &self.plan)).unwrap_or_default();
+        let cells = comparison.map(|it| json::figures(it, &self.plan)).unwrap_or_default();
+        let ratios = comparison.map(|it| json::ratios(it, &self.plan)).unwrap_or_default();
         let samples: Vec<Value> =
-            comparison.into_iter().flat_map(|it| &it.samples).map(comparison::sample).collect();
+            comparison.into_iter().flat_map(|it| &it.samples).map(json::sample).collect();
         let steered: Option<&Vec<Steered>> = comparison.map(|it| &it.steered);
-        json!({
+        let members = json!({
             "machine": self.machine,
             "rounds": self.plan.rounds,
             "pinning": self.plan.cores.to_string(),
             "comparison": cells,
+            "ratios": ratios,
             "steered": steered,
             "prefixes": self.prefixes,
             "memory": self.crowd,
@@ -137,7 +144,8 @@ impl Report {
             "notes": self.notes,
             "figures": figures,
             "samples": samples,
-        })
+        });
+        members.as_object().cloned().unwrap_or_default()
     }
 }
 

@@ -21,6 +21,8 @@ use crate::lab::peer::{Account, Answer};
 pub(crate) use comparison::Comparison;
 pub(crate) use figure::{Better, Figure, Measure};
 pub(crate) use pace::Pace;
+#[cfg(test)]
+pub(crate) use testing::sample as ping_pong;
 
 /// What is to be compared.
 #[derive(Debug, Clone)]

@@ -32,7 +32,7 @@ use nix::unistd::Pid;
 pub(crate) use account::{Account, nanoseconds};
 pub(crate) use answer::Answer;
 pub(crate) use crowd::standing;
-pub(crate) use latencies::{Latencies, Summary};
+pub(crate) use latencies::Latencies;
 pub(crate) use service::Service;
 
 use bulk::Amounts;

@@ -13,7 +13,6 @@ pub(crate) enum Scale {
     Log,
     /// For shares of a whole between 0 and 1: stretched towards both ends (the logit), so that a median and a tail of
     /// one in a thousand are seen alike.
-    #[cfg_attr(not(test), expect(dead_code, reason = "needs more of a sample than its two quantiles"))]
     Share,
 }
 
