@@ -103,6 +103,9 @@ impl Report {
             document.heading(2, "Memory of one sidecar, resident");
             document.table(memory_table(crowd));
         }
+        if !self.curves.is_empty() {
+            document.heading(2, "Growth");
+        }
         for curve in &self.curves {
             document.figure(curve.name(), &curve.title, curve.chart());
         }
