@@ -53,8 +53,7 @@ pub(super) fn play(pair: &Pair, work: Work, count: usize, cores: Cores) -> Resul
     let own = Account::of(process);
     let status = client.wait().context("wait for a client")?;
     ensure!(status.success(), "{} with {} ended with {status}", work.title(), pair.mode().title());
-    let answer: Answer =
-        serde_json::from_str(&said).with_context(|| format!("expected a peer's answer, found {said:?}"))?;
+    let answer = Answer::read(&said)?;
     let mut used = vec![(Role::Client, own?)];
     for ((role, _), (after, before)) in others.iter().zip(accounts(&others)?.into_iter().zip(before)) {
         used.push((*role, after.since(before)));
