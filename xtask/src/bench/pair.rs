@@ -92,13 +92,15 @@ impl Pair {
         cores: Cores,
         rate: Option<f64>,
     ) -> Result<Measured> {
-        let client = self.seat(seating, cores)?;
+        let client = match (self.seat(seating, cores)?, work) {
+            (_, Work::HttpOpenLoop) => seating.core_of_clock(cores),
+            (core, _) => core,
+        };
+        let [server, proxy] = [Role::Server, Role::Proxy].map(|role| seating.core(cores, role, self.hop()));
         let watched = Watched {
             proxies: self.proxy_pids()?,
             server: self.server_pid(),
-            cores: [Role::Client, Role::Server, Role::Proxy]
-                .map(|role| seating.core(cores, role, self.hop()))
-                .into(),
+            cores: [client, server, proxy].into(),
         };
         watch(&mut work.client(&self.client_pod, self.server_at(work), Some(client), rate), &watched)
             .with_context(|| format!("{} with {}", work.title(), self.mode.title()))

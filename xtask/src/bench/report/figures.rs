@@ -104,9 +104,13 @@ fn nothing() -> String {
 pub(super) fn pace_lines(comparison: &Comparison, seating: Seating) -> Vec<String> {
     let paces = comparison.paces.iter().filter(|pace| pace.seating == seating);
     let pace = paces.map(|Pace { reference, saturated, rate, .. }| {
+        let apart = match seating {
+            Seating::OneCore => " Its client keeps the time on the other core, if there is one.",
+            Seating::Apart => "",
+        };
         format!(
             "The fixed rate is {rate:.0} requests per second, half of the {saturated:.0} that {} serves on as many \
-             connections.",
+             connections.{apart}",
             reference.title()
         )
     });
