@@ -28,6 +28,8 @@ pub(crate) enum Doubt {
     Wide,
     /// They are close together, but the limit runs right between them.
     Undecided,
+    /// There is one figure, and nothing to tell how it would be the next time.
+    Once,
 }
 
 impl fmt::Display for Doubt {
@@ -35,6 +37,7 @@ impl fmt::Display for Doubt {
         f.write_str(match self {
             Self::Wide => "spread too wide to mean much",
             Self::Undecided => "undecided: the limit is inside the middle half",
+            Self::Once => "measured once",
         })
     }
 }
@@ -58,10 +61,11 @@ impl Spread {
     /// doubt stands beside the judgement.
     pub(crate) fn doubt(self, limit: f64) -> Option<Doubt> {
         let undecided = self.lower < limit && limit < self.upper;
-        match (self.is_wide(), undecided) {
-            (true, _) => Some(Doubt::Wide),
-            (false, true) => Some(Doubt::Undecided),
-            (false, false) => None,
+        match (self.of, self.is_wide(), undecided) {
+            (0 | 1, ..) => Some(Doubt::Once),
+            (_, true, _) => Some(Doubt::Wide),
+            (_, false, true) => Some(Doubt::Undecided),
+            (_, false, false) => None,
         }
     }
 
@@ -106,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn one_figure_has_no_spread_to_doubt() {
-        assert_eq!(Spread::of([9.5]).unwrap().doubt(10.0), None);
+    fn one_figure_has_no_spread_and_is_doubted_for_that() {
+        assert_eq!(Spread::of([9.5]).unwrap().doubt(10.0), Some(Doubt::Once));
         assert!(Spread::of([-0.1, 0.0, 0.1]).unwrap().is_wide());
     }
 }

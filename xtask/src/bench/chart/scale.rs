@@ -21,6 +21,8 @@ const SHARES: [f64; 13] =
     [0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 0.99999];
 /// As many ticks as a linear axis has at most, without its end.
 const STEPS: f64 = 6.0;
+/// What is left free below a value less than zero, as a part of the axis.
+const BELOW: f64 = 0.02;
 /// As many ticks as a logarithmic axis has at most, before those between the powers of ten are left out.
 const MOST: usize = 10;
 
@@ -58,7 +60,13 @@ impl Axis {
             Scale::Log => logarithmic(ends.unwrap_or((1.0, 10.0))),
             Scale::Share => around(&SHARES, ends.unwrap_or((0.01, 0.99))),
         };
-        let ends = (ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0));
+        let least = ends.map(|(least, _)| least);
+        let mut ends = (ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0));
+        // A little less than zero, as noise is, needs no room down to the tick below it.
+        if let Some(least) = least.filter(|&least| scale == Scale::Linear && least < 0.0) {
+            ends.0 = ends.0.max(least - BELOW * (ends.1 - least));
+            ticks.retain(|&tick| tick >= ends.0);
+        }
         if scale == Scale::Log && ticks.len() > MOST {
             ticks.retain(|&tick| is_power_of_ten(tick));
         }
@@ -163,7 +171,8 @@ mod tests {
     fn a_linear_axis_begins_at_zero_and_steps_evenly() {
         check(Scale::Linear, &[3.0, 21.7], &["0", "5", "10", "15", "20", "25"]);
         check(Scale::Linear, &[36_000.0], &["0", "10k", "20k", "30k", "40k"]);
-        check(Scale::Linear, &[-0.7, 1.1], &["-1", "-0.5", "0", "0.5", "1", "1.5"]);
+        check(Scale::Linear, &[-0.7, 1.1], &["-0.5", "0", "0.5", "1", "1.5"]);
+        check(Scale::Linear, &[-1.2, 346.0], &["0", "100", "200", "300", "400"]);
         check(Scale::Linear, &[0.3], &["0", "0.05", "0.1", "0.15", "0.2", "0.25", "0.3"]);
     }
 

@@ -31,10 +31,12 @@ pub(super) fn tell(comparison: &Comparison, plan: &Plan, document: &mut Document
             tell_work(comparison, plan, work, seating, document);
         }
     }
-    if plan.turns.iter().any(|&(work, _)| work == STEADY) {
+    // One round is steady by itself.
+    let is_shown = |seating: &Seating| plan.rounds > 1 && plan.turns.contains(&(STEADY, *seating));
+    if plan.seatings().any(|seating| is_shown(&seating)) {
         document.heading(2, "How steady the run was");
     }
-    for seating in plan.seatings() {
+    for seating in plan.seatings().filter(is_shown) {
         let caption = format!(
             "The medians of {}, {}, in the order of the rounds. Whatever else the machine did shows as a hill that all \
              modes have in common.",

@@ -24,6 +24,16 @@ pub(super) struct Picture {
     label: &'static str,
     works: &'static [Work],
     of: fn(&Comparison, Mode, Work, Seating) -> Option<Spread>,
+    of_reference: OfReference,
+}
+
+/// Whether no capture has a bar of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OfReference {
+    /// It does the same as the others.
+    Shown,
+    /// It adds nothing, and has no proxy.
+    LeftOut,
 }
 
 pub(super) const PICTURES: [Picture; 5] = [
@@ -33,6 +43,7 @@ pub(super) const PICTURES: [Picture; 5] = [
         label: "µs more than no capture",
         works: &[Work::PingPong, Work::PingPongLarge, Work::Request, Work::HttpOne],
         of: |comparison, mode, work, seating| comparison.added(mode, work, seating, Figure::P50),
+        of_reference: OfReference::LeftOut,
     },
     Picture {
         name: "http-rate",
@@ -40,6 +51,7 @@ pub(super) const PICTURES: [Picture; 5] = [
         label: "requests per second",
         works: &[Work::HttpOne, Work::HttpMany, Work::HttpCrowd],
         of: |comparison, mode, work, seating| comparison.figure(mode, work, seating, Figure::Rate),
+        of_reference: OfReference::Shown,
     },
     Picture {
         name: "throughput",
@@ -47,6 +59,7 @@ pub(super) const PICTURES: [Picture; 5] = [
         label: "Gbit/s",
         works: &[Work::BulkOneWay, Work::BulkBothWays],
         of: |comparison, mode, work, seating| comparison.figure(mode, work, seating, Figure::Throughput),
+        of_reference: OfReference::Shown,
     },
     Picture {
         name: "proxy-cpu",
@@ -54,6 +67,7 @@ pub(super) const PICTURES: [Picture; 5] = [
         label: "µs per operation",
         works: &[Work::PingPong, Work::Request, Work::HttpMany],
         of: |comparison, mode, work, seating| comparison.figure(mode, work, seating, Figure::ProxyCpu),
+        of_reference: OfReference::LeftOut,
     },
     Picture {
         name: "memory",
@@ -61,6 +75,7 @@ pub(super) const PICTURES: [Picture; 5] = [
         label: "MB",
         works: &[Work::HttpMany, Work::HttpCrowd],
         of: |comparison, mode, work, seating| comparison.figure(mode, work, seating, Figure::PeakRss),
+        of_reference: OfReference::LeftOut,
     },
 ];
 
@@ -70,9 +85,8 @@ impl Picture {
         let groups = works.map(|&work| {
             let bars = plan.modes.iter().filter_map(|&mode| {
                 let Spread { lower, median, upper, .. } = (self.of)(comparison, mode, work, seating)?;
-                let is_reference = mode == Mode::NoCapture && self.name == "added";
                 let bar = Bar { name: mode.title().to_owned(), value: median, low: lower, high: upper };
-                (!is_reference).then_some(bar)
+                (mode != Mode::NoCapture || self.of_reference == OfReference::Shown).then_some(bar)
             });
             Group { name: capitalised(work.title()), bars: bars.collect() }
         });
