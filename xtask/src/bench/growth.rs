@@ -1,7 +1,7 @@
 //! What becomes of latency and memory when there is more of something: workloads on a node, prefixes in a policy,
 //! connections that stand.
 //!
-//! [`Ladder`] is the one way to keep such figures: by size, round by round, so that sizes are compared within a round.
+//! [`Ladder`](ladder::Ladder) is the one way to keep such figures: by size, round by round, so that sizes are compared within a round.
 //! What is large, and how it is made so, is told by [`workloads`], [`connections`] and, a room above, prefixes.
 
 pub(crate) mod connections;
