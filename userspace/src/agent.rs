@@ -29,14 +29,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, EXIT_CONFIG};
 use crate::config::ConfigError;
-
-/// Threads that an instance relays on at most: what a sidecar is expected to take of a node.
-const WORKERS: usize = 2;
 
 /// Does what the command line asks for.
 #[must_use]
@@ -72,23 +69,10 @@ fn perform(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// Runs a command to its end on a runtime of its own.
+/// Runs a command to its end on this thread. Connections have threads of their own.
 fn complete<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
-    runtime().context("start the runtime")?.block_on(command)
-}
-
-/// A runtime of the size of the machine: on one core a second thread would only cost wakeups.
-fn runtime() -> std::io::Result<Runtime> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut builder = match cores.min(WORKERS) {
-        1 => Builder::new_current_thread(),
-        workers => {
-            let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(workers);
-            builder
-        }
-    };
-    builder.enable_all().build()
+    let runtime = Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(command)
 }
 
 fn log_to_stderr(filter: &str) {

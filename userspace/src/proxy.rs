@@ -13,6 +13,7 @@
 //! - `leg`: a stream that is reset unless it ended well
 //! - `relay`: bytes, half-close and reset, both ways
 //! - `throttle`: how often a pod can make us write a log line
+//! - `workers`: the threads that connections live on
 
 mod connection;
 mod dial;
@@ -24,6 +25,7 @@ mod relay;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod workers;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +36,7 @@ use crate::model::{ClientAddr, OriginalDst, Reason};
 
 pub use instance::Instance;
 pub use listening::Listening;
+pub use workers::{Threads, Workers};
 
 /// What one instance lets its connections take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
+pub mod cores;
 pub mod descriptors;
 pub mod foreign;
 pub mod kernel;

@@ -5,29 +5,35 @@
 //! promised, [`report`] tells. Figures of different runs, let alone machines, are never compared.
 
 mod account;
+mod chart;
 mod crowd;
-mod figures;
+mod document;
+mod flags;
 mod foreign;
+mod growth;
 mod hop;
 mod machine;
 mod mode;
 mod pair;
 mod prefixes;
+mod progress;
 mod report;
 mod rounds;
 mod seating;
+mod setting;
 mod spread;
 mod table;
 mod target;
 mod work;
 
-use std::path::PathBuf;
-use std::time::Instant;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-use clap::ValueEnum;
-
+use self::flags::Measurement;
+use self::growth::connections::{self, Connections};
+use self::growth::workloads::{self, Workloads};
 use self::machine::Machine;
+use self::prefixes::Prefixes;
+use self::progress::Progress;
 use self::report::Report;
 use self::target::Standing;
 use crate::build::{self, Arch, Linkage, Profile};
@@ -37,85 +43,12 @@ use crate::process::find_program;
 use crate::setup;
 use crate::workspace::Workspace;
 
+pub(crate) use self::flags::Flags;
 pub(crate) use self::mode::Mode;
 pub(crate) use self::report::latency_table;
-pub(crate) use self::rounds::{Comparison, Figure, Plan, Steered, compare};
+pub(crate) use self::rounds::{Comparison, Figure, Measure, Plan, Steered, compare};
 pub(crate) use self::seating::{Cores, Seating};
 pub(crate) use self::work::{Part, Work};
-
-/// Rounds of a quick run.
-const QUICK_ROUNDS: usize = 11;
-/// Rounds of a run that has time.
-const ROUNDS: usize = 31;
-
-/// What to measure and where to tell it.
-#[derive(clap::Args)]
-pub(crate) struct Flags {
-    /// Fewer rounds: under four minutes
-    #[arg(long)]
-    quick: bool,
-    /// How many interleaved rounds [default: 31, or 11 with --quick]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: Option<u16>,
-    /// Only these measurements
-    #[arg(long, value_enum, value_name = "NAME", num_args = 1..)]
-    only: Vec<Measurement>,
-    /// Where to put report.json and report.md [default: target/bench]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-}
-
-/// Something that can be measured by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Measurement {
-    /// Round trips of small and large messages on one connection, in every mode
-    PingPong,
-    /// Connections of one request each, in every mode
-    ConnectRequestClose,
-    /// The same, several at a time
-    ShortConnections,
-    /// Very many bytes on one connection, one way and both ways, in every mode
-    Bulk,
-    /// HTTP on few and on many connections and at a fixed rate, in every mode
-    Http,
-    /// Verdicts with few and with many prefixes
-    Prefixes,
-    /// What a sidecar weighs
-    Memory,
-    /// How many connections few local ports allow
-    Ports,
-    /// Where the hop goes, step by step
-    Hop,
-}
-
-impl Flags {
-    fn measures(&self, measurement: Measurement) -> bool {
-        self.only.is_empty() || self.only.contains(&measurement)
-    }
-
-    fn rounds(&self) -> usize {
-        let default = if self.quick { QUICK_ROUNDS } else { ROUNDS };
-        self.rounds.map_or(default, usize::from)
-    }
-
-    /// Rounds of what is not compared as closely as the modes are.
-    fn few_rounds(&self) -> usize {
-        self.rounds().div_ceil(4)
-    }
-
-    fn works(&self) -> Vec<Work> {
-        let wanted = |work: &Work| {
-            self.measures(match work {
-                Work::PingPong | Work::PingPongLarge => Measurement::PingPong,
-                Work::Request => Measurement::ConnectRequestClose,
-                Work::ShortConnections => Measurement::ShortConnections,
-                Work::BulkOneWay | Work::BulkBothWays => Measurement::Bulk,
-                Work::HttpOne | Work::HttpMany | Work::HttpCrowd | Work::HttpOpenLoop => Measurement::Http,
-            })
-        };
-        Work::ALL.into_iter().filter(wanted).collect()
-    }
-}
 
 /// Measures, tells on stdout, and writes the report. A missed target is part of the report, not a failure of the run.
 pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
@@ -125,17 +58,16 @@ pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
     build_ebpf::run(workspace, &build_ebpf::Flags::default())?;
     // What ships: the static release binary.
     let sidestep = build::sidestep(workspace, Profile::Release, Linkage::Static(Arch::host()?))?;
-    let cores = Cores::of_this_machine()?;
-    let plan = Plan {
-        modes: Mode::ALL.to_vec(),
-        works: flags.works(),
-        seatings: cores.seatings(),
-        rounds: flags.rounds(),
-        cores,
-    };
+    let plan = flags.plan(Cores::of_this_machine()?);
     let machine = Machine::look(workspace, &sidestep);
     let lab = Lab::open("sidestep-bench", sidestep)?;
-    let report = measure(&lab, flags, plan, machine)?;
+    let mut report = Report::new(machine, plan);
+    let measured = measure(&lab, flags, &mut report);
+    // Whatever ended it: what was measured until then is told.
+    if let Err(error) = &measured {
+        report.notes.push(format!("the run ended before its time: {error:#}"));
+    }
+    report.machine.look_again();
     println!("{}", report.markdown());
     let out = flags.out.clone().unwrap_or_else(|| workspace.artifact("bench"));
     report.write(&out)?;
@@ -145,77 +77,102 @@ pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
         count(Standing::Met),
         count(Standing::Missed),
         count(Standing::NotMeasured),
-        out.join("report.md").display()
+        out.join("report.html").display()
     );
-    Ok(())
+    measured
 }
 
-fn measure(lab: &Lab, flags: &Flags, plan: Plan, machine: Machine) -> Result<Report> {
-    let mut report = Report {
-        machine,
-        plan,
-        comparison: None,
-        prefixes: None,
-        crowd: None,
-        hop: None,
-        sections: Vec::new(),
-        targets: Vec::new(),
-        notes: Vec::new(),
-    };
-    report.notes.extend(report.machine.warning());
-    if !report.plan.works.is_empty() {
-        measure_latency(lab, &mut report)?;
+fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
+    let others = [
+        Measurement::Prefixes,
+        Measurement::Workloads,
+        Measurement::Connections,
+        Measurement::Memory,
+        Measurement::Ports,
+        Measurement::Hop,
+    ];
+    let others = others.into_iter().filter(|&other| flags.measures(other)).count();
+    let (extent, cores) = (flags.extent(), report.plan.cores);
+    let rounds = if report.plan.turns.is_empty() { 0 } else { report.plan.rounds };
+    // Rounds of what is not compared as closely as the modes are.
+    let few_rounds = report.plan.rounds.div_ceil(4);
+    let mut progress = Progress::of((rounds + others) as u64)?;
+    if rounds > 0 {
+        progress.phase("the ways compared");
+        let mut comparison = Comparison::default();
+        let compared = compare(lab, &report.plan, &mut comparison, |_| progress.step());
+        report.take(comparison);
+        report.unless_failed(lab, "the comparison", compared)?;
     }
     if flags.measures(Measurement::Prefixes) {
-        let began = begin("prefixes");
-        let measured = prefixes::measure(lab, report.plan.rounds, report.plan.cores);
+        progress.phase("prefixes");
+        let measured = prefixes::measure(lab, extent, report.plan.rounds, cores);
         report.prefixes = report.unless_failed(lab, "prefixes", measured)?;
+        report.sections.extend(report.prefixes.iter().flat_map(Prefixes::tables));
+        report.curves.extend(report.prefixes.iter().flat_map(Prefixes::curves));
         report.targets.extend(target::of_prefixes(report.prefixes.as_ref()));
-        end(began);
+        progress.step();
+    }
+    if flags.measures(Measurement::Workloads) {
+        progress.phase("workloads");
+        let measured = workloads::measure(lab, extent, report.plan.rounds, cores);
+        report.workloads = report.unless_failed(lab, "workloads", measured)?;
+        report.sections.extend(report.workloads.iter().flat_map(Workloads::tables));
+        report.notes.extend(report.workloads.iter().flat_map(|it| it.notes.iter().cloned()));
+        report.curves.extend(report.workloads.iter().flat_map(Workloads::curves));
+        report.targets.extend(target::of_workloads(report.workloads.as_ref()));
+        progress.step();
+    }
+    if flags.measures(Measurement::Connections) {
+        progress.phase("connections");
+        let measured = connections::measure(lab, extent, report.plan.rounds, cores);
+        report.connections = report.unless_failed(lab, "connections", measured)?;
+        report.sections.extend(report.connections.iter().flat_map(Connections::tables));
+        report.curves.extend(report.connections.iter().flat_map(Connections::curves));
+        report.targets.extend(target::of_connections(report.connections.as_ref()));
+        progress.step();
     }
     if flags.measures(Measurement::Memory) {
-        let began = begin("memory");
-        let measured = crowd::weigh(lab);
-        report.crowd = report.unless_failed(lab, "memory", measured)?;
+        progress.phase("memory");
+        // The same connections need not be opened twice.
+        report.crowd = match report.connections.as_ref().and_then(Connections::crowd) {
+            Some(crowd) => Some(crowd),
+            None => {
+                let measured = crowd::weigh(lab);
+                report.unless_failed(lab, "memory", measured)?
+            }
+        };
         report.targets.extend(target::of_memory(report.crowd.as_ref()));
-        end(began);
+        progress.step();
     }
     if flags.measures(Measurement::Ports) {
-        let began = begin("ports");
+        progress.phase("ports");
         let measured = crowd::count_with_few_ports(lab);
         let standing = report.unless_failed(lab, "ports", measured)?;
         report.targets.push(target::of_ports(standing));
-        end(began);
+        progress.step();
     }
     if flags.measures(Measurement::Hop) {
-        let began = begin("hop");
-        let measured = hop::measure(lab, flags.few_rounds(), report.plan.cores);
-        if let Some(hop) = report.unless_failed(lab, "hop", measured)? {
+        progress.phase("where the hop goes");
+        let measured = hop::measure(lab, few_rounds, report.plan.cores);
+        if let Some(hop) = report.unless_failed(lab, "where the hop goes", measured)? {
             report.sections.extend(hop.tables());
             report.notes.extend(hop.notes.iter().cloned());
             report.hop = Some(hop);
         }
-        end(began);
+        progress.step();
     }
-    report.machine.look_again();
-    Ok(report)
-}
-
-fn measure_latency(lab: &Lab, report: &mut Report) -> Result<()> {
-    let began = begin("latency");
-    let rounds = report.plan.rounds;
-    let comparison = compare(lab, &report.plan, |round| eprint!(" {}/{rounds}", round + 1))
-        .context("compare the modes")?;
-    end(began);
-    for &seating in &report.plan.seatings {
-        report.targets.extend(target::of_latency(&comparison, &report.plan.works, seating));
-    }
-    report.notes.extend(notes(&comparison));
-    report.comparison = Some(comparison);
     Ok(())
 }
 
 impl Report {
+    /// Takes a comparison over, be it whole or not.
+    fn take(&mut self, comparison: Comparison) {
+        self.targets.extend(target::of_comparison(&comparison, &self.plan));
+        self.notes.extend(notes(&comparison));
+        self.comparison = Some(comparison);
+    }
+
     /// A measurement that failed costs its own figures, not those of the others; an interruption ends the run.
     fn unless_failed<T>(&mut self, lab: &Lab, what: &str, measured: Result<T>) -> Result<Option<T>> {
         lab.patience().check()?;
@@ -251,13 +208,4 @@ pub(crate) fn notes(comparison: &Comparison) -> Vec<String> {
         );
     }
     notes
-}
-
-fn begin(what: &str) -> Instant {
-    eprint!("bench: {what}");
-    Instant::now()
-}
-
-fn end(began: Instant) {
-    eprintln!(" ({:.0} s)", began.elapsed().as_secs_f64());
 }

@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 
 use self::scene::Scene;
 use self::story::Story;
-use crate::bench::{self, Comparison, Cores, Figure, Mode, Plan, Seating, Work};
+use crate::bench::{self, Comparison, Cores, Figure, Measure, Mode, Plan, Seating, Work};
 use crate::build::{self, Arch, Linkage, Profile};
 use crate::lab::{self, Lab};
 use crate::process::find_program;
@@ -89,16 +89,17 @@ fn tell(story: &mut Story, lab: &Lab) -> Result<()> {
 fn measure(story: &mut Story, lab: &Lab) -> Result<()> {
     let plan = Plan {
         modes: vec![Mode::NoCapture, Mode::RelayIptables, Mode::RelayEbpf],
-        works: vec![Work::PingPong, Work::Request],
-        seatings: vec![Seating::OneCore],
+        turns: [Work::PingPong, Work::Request].map(|work| (work, Seating::OneCore)).to_vec(),
         rounds: ROUNDS,
         cores: Cores::of_this_machine()?,
     };
-    let comparison = bench::compare(lab, &plan, |_| ())?;
+    let mut comparison = Comparison::default();
+    bench::compare(lab, &plan, &mut comparison, |_| ())?;
     story.tell("one hop, client, proxy and server on one core; medians of interleaved rounds, in µs");
     story.tell(&bench::latency_table(&comparison, &plan, Seating::OneCore).to_string());
     let (ebpf, iptables) = (Mode::RelayEbpf, Mode::RelayIptables);
-    let added = comparison.added_ratio(ebpf, iptables, Work::PingPong, Seating::OneCore, Figure::P50);
+    let measure = Measure::Added(Figure::P50);
+    let added = comparison.ratio(ebpf, &[iptables], Work::PingPong, Seating::OneCore, measure);
     if let Some(added) = added {
         story.tell(&format!("eBPF adds {:.2} times what iptables adds to a ping-pong", added.median));
     }

@@ -1,6 +1,7 @@
 //! The system ring: servers, clients and a proxy as distributions ship them, none of which knows of Sidestep, and what
 //! the README and `deploy/` tell people to type.
 
+mod bench;
 mod commands;
 mod databases;
 mod download;

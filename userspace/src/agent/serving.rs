@@ -22,11 +22,14 @@ use crate::agent::observing;
 use crate::agent::scope::{Scope, workload_name};
 use crate::config::{Config, RelaySettings, Watch};
 use crate::model::Observer;
-use crate::proxy::{Instance, Limits, Listening};
+use crate::proxy::{Instance, Limits, Listening, Threads};
 use crate::telemetry::Telemetry;
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
+
+/// Threads that an instance relays on at most: what a sidecar is expected to take of a node.
+const WORKERS: usize = 2;
 
 /// How a new configuration file becomes the one to use: flags stand in front of it.
 pub(super) type Configure = Box<dyn Fn(Config) -> Result<Config> + Send + Sync>;
@@ -40,6 +43,8 @@ pub(super) struct Serving {
     tasks: Vec<JoinHandle<()>>,
     /// What changes things: carried to its end first.
     reloads: Option<Follower>,
+    /// What connections live on: the last to go.
+    _threads: Threads,
 }
 
 /// What the followers of changes need too.
@@ -65,8 +70,9 @@ impl Serving {
             tasks.push(observing::serve_admin(settings, &readiness, &telemetry)?);
         }
         let Prepared { capture, listeners, handoffs, kernel } = Capture::prepare(&config, &workload, &scope)?;
-        let instance =
-            Instance::new(limits(&config.relay), handoffs, Arc::clone(&telemetry) as Arc<dyn Observer>);
+        let threads = Threads::start(workers()).context("start the threads that relay")?;
+        let observer = Arc::clone(&telemetry) as Arc<dyn Observer>;
+        let instance = Instance::new(limits(&config.relay), handoffs, observer, threads.workers());
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
         let listening = listeners
             .as_ref()
@@ -84,7 +90,7 @@ impl Serving {
             return Err(error);
         }
         let shared = Arc::new(Shared { config: Mutex::new(config), capture, instance, telemetry });
-        Ok(Self { shared, readiness, listening, tasks, reloads: None })
+        Ok(Self { shared, readiness, listening, tasks, reloads: None, _threads: threads })
     }
 
     /// Takes over what changes in the configuration file, as far as it can change while running.
@@ -227,6 +233,11 @@ async fn follow(
             tracing::error!(error = format!("{error:#}"), "keeping the configuration in use");
         }
     }
+}
+
+/// As many threads as the machine has cores: on one core a second one would only cost wake-ups.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS)
 }
 
 fn limits(relay: &RelaySettings) -> Limits {

@@ -13,11 +13,14 @@ use super::instance::{Alive, Instance};
 use super::leg::Leg;
 use super::record::Record;
 use super::relay::{self, Broken, End};
+use super::workers::Seat;
 use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Side, UpstreamAddr};
 
 /// A connection that has just been accepted.
 pub(super) struct Accepted {
-    /// The socket to whoever connected.
+    /// Its place on the worker that it is served on.
+    pub(super) seat: Seat,
+    /// The socket to whoever connected, watched by that worker.
     pub(super) leg: Leg,
     /// A socket for the other leg, of the listener's family.
     pub(super) second: TcpSocket,
@@ -43,7 +46,7 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     record.dialling(upstream);
 
     let limits = instance.limits();
-    let Accepted { leg: client, second, client: address, direction, listener } = accepted;
+    let Accepted { seat, leg: client, second, client: address, direction, listener } = accepted;
     let second = (listener.is_ipv4() == upstream.0.is_ipv4()).then_some(second);
     let dial = Dial { handoffs: &*instance.handoffs, client: address, upstream, direction };
     let dialled = dial.run(second, &client, limits.connect_timeout).await;
@@ -55,7 +58,7 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
             return record.fail(fault);
         }
     };
-    match relay::relay(&client, &served, limits.idle_timeout, &instance.pipes, record.traffic()).await {
+    match relay::relay(&client, &served, limits.idle_timeout, &instance.pipes, record.traffic(), seat).await {
         Ok(()) => {
             client.end();
             served.end();

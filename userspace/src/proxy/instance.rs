@@ -7,24 +7,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::listening::Listening;
 use super::relay::Pipes;
 use super::throttle::Throttle;
+use super::workers::Workers;
 use super::{Handoffs, Limits};
 use crate::model::{Direction, Observer, OriginalDst};
 
 /// The proxy of one workload.
 ///
-/// It needs a tokio runtime with IO and time, of either flavour, and takes nothing from it but tasks.
+/// Its connections are tasks of its [`Workers`]; whoever starts it, asks it or ends it may be elsewhere.
 pub struct Instance {
     limits: RwLock<Limits>,
     pub(super) handoffs: Arc<dyn Handoffs>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) pipes: Pipes,
     pub(super) own: OwnListeners,
+    pub(super) workers: Workers,
     /// Lines about refused connections, which a pod can cause at will.
     pub(super) refusals: Throttle,
     live: Mutex<Live>,
@@ -46,13 +49,19 @@ struct Live {
 impl Instance {
     /// An instance without listeners.
     #[must_use]
-    pub fn new(limits: Limits, handoffs: Arc<dyn Handoffs>, observer: Arc<dyn Observer>) -> Arc<Self> {
+    pub fn new(
+        limits: Limits,
+        handoffs: Arc<dyn Handoffs>,
+        observer: Arc<dyn Observer>,
+        workers: Workers,
+    ) -> Arc<Self> {
         Arc::new(Self {
             limits: RwLock::new(limits),
             handoffs,
             observer,
             pipes: Pipes::default(),
             own: OwnListeners::default(),
+            workers,
             refusals: Throttle::new(Duration::from_secs(1)),
             live: Mutex::default(),
             idle: Notify::new(),
@@ -63,11 +72,10 @@ impl Instance {
 
     /// Accepts connections of `direction` from `listener` until the answer is closed or dropped.
     ///
-    /// Must be called within the runtime that is to serve it. The listener's address counts as our own from now on:
-    /// a captured connection that was meant for it is refused.
+    /// The listener's address counts as our own from now on: a captured connection that was meant for it is refused.
     ///
     /// # Errors
-    /// The listener is not a listening TCP socket, or the runtime cannot watch it.
+    /// The listener is not a listening TCP socket, or the worker cannot watch it.
     pub fn serve(
         self: &Arc<Self>,
         listener: std::net::TcpListener,
@@ -133,10 +141,10 @@ impl Instance {
         self.over_limit.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Runs `connection` as a task of its own, which counts as active until its future is gone.
+    /// Runs `connection` as a task of its own on `runtime`, which counts as active until its future is gone.
     ///
     /// The future is made from its [`Alive`] guard and has to hold it to its end.
-    pub(super) fn spawn<F>(self: &Arc<Self>, connection: impl FnOnce(Alive) -> F)
+    pub(super) fn spawn<F>(self: &Arc<Self>, runtime: &Handle, connection: impl FnOnce(Alive) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -148,7 +156,7 @@ impl Instance {
             id
         };
         // Not under the lock: a runtime that shuts down drops the future here and now, and the guard takes the lock.
-        let task = tokio::spawn(connection(Alive { instance: Arc::clone(self), id })).abort_handle();
+        let task = runtime.spawn(connection(Alive { instance: Arc::clone(self), id })).abort_handle();
         let mut live = self.live();
         if id < live.cut {
             task.abort();

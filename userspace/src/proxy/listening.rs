@@ -1,13 +1,14 @@
 //! The accept loop: it never ends because of what a client or a lack of descriptors does to it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,8 @@ use super::instance::Instance;
 use super::leg::Leg;
 use super::throttle::Throttle;
 use crate::model::{ClientAddr, Direction};
+use crate::sys::ready::watched;
+use crate::sys::socket::accept;
 
 /// First pause after accepting failed for want of descriptors or memory; doubled each time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
@@ -36,19 +39,23 @@ pub struct Listening {
 impl Listening {
     pub(super) fn start(
         instance: Arc<Instance>,
-        listener: std::net::TcpListener,
+        listener: TcpListener,
         direction: Direction,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         // Accepted sockets inherit it on Linux (they are cloned from the listener), which saves a call for each.
         SockRef::from(&listener).set_tcp_nodelay(true)?;
         let address = canonical(listener.local_addr()?);
-        let listener = TcpListener::from_std(listener)?;
+        let home = instance.workers.home().clone();
+        let listener = {
+            let _within = home.enter();
+            watched(listener)?
+        };
         instance.own.add(address);
         let ours = Ours { instance, address };
         let (close, closed) = oneshot::channel();
         let accepting = Accepting { ours, listener, direction, second: None, log: Throttle::new(LOG_PERIOD) };
-        let task = tokio::spawn(accepting.run(closed));
+        let task = home.spawn(accepting.run(closed));
         Ok(Self { address, close: Some(close), task })
     }
 
@@ -89,7 +96,7 @@ impl Drop for Ours {
 
 struct Accepting {
     ours: Ours,
-    listener: TcpListener,
+    listener: AsyncFd<TcpListener>,
     direction: Direction,
     /// The socket for the second leg of the next connection. A connection is accepted only when its second leg has
     /// a descriptor already: when descriptors run out, connections wait in the backlog instead of being accepted and
@@ -130,24 +137,27 @@ impl Accepting {
         if self.second.is_none() {
             self.second = Some(self.ours.second()?);
         }
-        let (stream, peer) = self.listener.accept().await?;
-        if let Some(second) = self.second.take() {
-            self.ours.admit(stream, peer, second, self.direction);
+        let (stream, peer) = loop {
+            let mut ready = self.listener.readable().await?;
+            if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref())) {
+                break accepted?;
+            }
+        };
+        match self.second.take() {
+            Some(second) => self.ours.admit(stream, peer, second, self.direction),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Takes what had been queued before the listener was asked to close.
     ///
     /// By plain system calls: the runtime may not have noticed yet what the kernel has queued already.
     fn empty_backlog(self) -> io::Result<()> {
-        let listener = self.listener.into_std()?;
         loop {
-            match listener.accept() {
+            match accept(self.listener.get_ref()) {
                 Ok((stream, peer)) => {
-                    stream.set_nonblocking(true)?;
                     let second = self.ours.second()?;
-                    self.ours.admit(TcpStream::from_std(stream)?, peer, second, self.direction);
+                    self.ours.admit(stream, peer, second, self.direction)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_the_clients_own(&error) => {}
@@ -177,8 +187,21 @@ impl Ours {
         if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
     }
 
-    fn admit(&self, stream: TcpStream, peer: SocketAddr, second: TcpSocket, direction: Direction) {
+    fn admit(
+        &self,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        second: TcpSocket,
+        direction: Direction,
+    ) -> io::Result<()> {
+        let seat = self.instance.workers.seat();
+        let runtime = seat.runtime().clone();
+        let stream = {
+            let _within = runtime.enter();
+            TcpStream::from_std(stream)?
+        };
         let accepted = Accepted {
+            seat,
             leg: Leg::new(stream),
             second,
             client: ClientAddr(canonical(peer)),
@@ -190,8 +213,9 @@ impl Ours {
             self.instance.count_over_limit();
             connection::turn_away(&self.instance, accepted, limit);
         } else {
-            self.instance.spawn(|alive| connection::serve(alive, accepted));
+            self.instance.spawn(&runtime, |alive| connection::serve(alive, accepted));
         }
+        Ok(())
     }
 }
 

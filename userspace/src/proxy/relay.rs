@@ -22,6 +22,7 @@ use flow::{Flow, Stop};
 use idle::Idle;
 pub(super) use pipe::Pipes;
 
+use super::workers::Seat;
 use crate::model::Traffic;
 
 /// An end of a connection.
@@ -48,14 +49,16 @@ pub(super) struct Broken {
 
 /// Relays until both sides have closed, one of them broke, or nothing moved for `idle`.
 ///
-/// When it returns an error both sockets are to be reset.
+/// When it returns an error both sockets are to be reset. The `seat` is given up as soon as one side has closed.
 pub(super) async fn relay(
     client: &TcpStream,
     upstream: &TcpStream,
     idle: Duration,
     pipes: &Pipes,
     traffic: &mut Traffic,
+    seat: Seat,
 ) -> Result<(), Broken> {
+    let mut seat = Some(seat);
     // A side that is reset while nobody reads from it is noticed only this way. Polled only then, so that it costs
     // nothing otherwise.
     let mut client_reset = pin!(client.ready(Interest::ERROR));
@@ -72,6 +75,11 @@ pub(super) async fn relay(
             .map_err(|stop| stop.between(End::Upstream, End::Client))?;
         if sending.is_ready() && receiving.is_ready() {
             return Poll::Ready(Ok(()));
+        }
+        if sending.is_ready() || receiving.is_ready() {
+            // Half closed it is no load any more. Clients that open one connection after the other stay on one worker
+            // this way: the end of the last is often not through when the next arrives.
+            seat = None;
         }
         if !sent.reads() && client_reset.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(reset(End::Client, client)));

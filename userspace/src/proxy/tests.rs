@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Handoffs, Instance, Limits, Listening};
+use super::{Handoffs, Instance, Limits, Listening, Workers};
 use crate::model::{ClientAddr, Direction, Ended, Observer, OriginalDst, Reason};
 
 /// How long anything here may take before it counts as not happening.
@@ -92,8 +92,12 @@ impl Bench {
     }
 
     fn with(direction: Direction, limits: Limits, handoffs: Fixed) -> Self {
+        Self::on(Workers::here(), direction, limits, handoffs)
+    }
+
+    fn on(workers: Workers, direction: Direction, limits: Limits, handoffs: Fixed) -> Self {
         let (handoffs, seen) = (Arc::new(handoffs), Arc::new(Seen::default()));
-        let instance = Instance::new(limits, handoffs.clone(), seen.clone());
+        let instance = Instance::new(limits, handoffs.clone(), seen.clone(), workers);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listening = instance.serve(listener, direction).unwrap();
         Self { instance, listening, handoffs, seen }

@@ -1,7 +1,8 @@
 //! Sockets of the instance, made as capture needs them.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -49,6 +50,27 @@ pub fn listen_beside(at: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// The next connection in a listener's backlog, non-blocking from the beginning, and who connected.
+///
+/// # Errors
+/// Those of accept4(2).
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the closure hands the storage and its length to accept4(2), which fills both when it succeeds.
+    let (accepted, peer) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            match libc::accept4(listener.as_raw_fd(), storage.cast(), length, flags) {
+                -1 => Err(io::Error::last_os_error()),
+                accepted => Ok(accepted),
+            }
+        })?
+    };
+    // SAFETY: the kernel just returned this descriptor to us and nobody else knows it.
+    let stream = unsafe { TcpStream::from_raw_fd(accepted) };
+    let peer = peer.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+    Ok((stream, peer))
 }
 
 /// Any port of IPv4 loopback.

@@ -77,9 +77,7 @@ impl Snapshot {
 /// What a process has spent since it began. The time is the process's clock's, which knows of threads that have ended;
 /// their context switches are lost.
 fn spent(process: Pid) -> Result<Account> {
-    let clock =
-        clock_getcpuclockid(process).with_context(|| format!("find the clock of process {process}"))?;
-    let mut account = Account { cpu_ns: nanoseconds(clock)?, ..Account::default() };
+    let mut account = Account { cpu_ns: cpu_ns(process)?, ..Account::default() };
     let directory = format!("/proc/{process}/task");
     let threads = fs::read_dir(&directory).with_context(|| format!("read {directory}"))?;
     for thread in threads.flatten() {
@@ -91,6 +89,11 @@ fn spent(process: Pid) -> Result<Account> {
         }
     }
     Ok(account)
+}
+
+/// Time on a processor since a process began, of all its threads, by the clock that the kernel keeps for it.
+pub(crate) fn cpu_ns(process: Pid) -> Result<u64> {
+    nanoseconds(clock_getcpuclockid(process).with_context(|| format!("find the clock of process {process}"))?)
 }
 
 /// The two counts at the end of /proc/PID/task/TID/status (proc_pid_status(5)).

@@ -45,18 +45,8 @@ impl Crowd {
 
 /// Weighs.
 pub(crate) fn weigh(lab: &Lab) -> Result<Crowd> {
-    let hall = Hall::open(lab, "crowd-")?;
-    let idle_bytes = hall.sidecar.resident_bytes()?;
-    let crowd = hall.fill(lab, CONNECTIONS)?;
-    ensure!(
-        crowd.standing == CONNECTIONS,
-        "only {} of {CONNECTIONS} connections stand: {}",
-        crowd.standing,
-        crowd.client.said()
-    );
-    let crowded_bytes = hall.sidecar.resident_bytes()?;
-    let steered = hall.sidecar.verdicts("outbound", "proxy")?;
-    Ok(Crowd { idle_bytes, crowded_bytes, connections: CONNECTIONS, steered })
+    let (_standing, crowd) = Hall::open(lab, "crowd-")?.weigh(lab, CONNECTIONS)?;
+    Ok(crowd)
 }
 
 /// How many of [`WITH_FEW_PORTS`] captured connections stand when the pod has [`FEW_PORTS`] local ports.
@@ -68,31 +58,45 @@ pub(crate) fn count_with_few_ports(lab: &Lab) -> Result<usize> {
 
 /// A sidecar between a place for clients and a server with room for everybody.
 #[derive(Debug)]
-struct Hall {
-    sidecar: Sidecar,
+pub(super) struct Hall {
+    pub(super) sidecar: Sidecar,
     _server: Program,
-    client: Rc<Pod>,
-    /// Only has to be there.
-    _server_pod: Rc<Pod>,
+    pub(super) client: Rc<Pod>,
+    pub(super) server_pod: Rc<Pod>,
     at: Vec<SocketAddr>,
 }
 
 /// A client and its connections, which end with it.
 #[derive(Debug)]
-struct Standing {
+pub(super) struct Standing {
     client: Program,
     standing: usize,
 }
 
 impl Hall {
-    fn open(lab: &Lab, role: &str) -> Result<Self> {
+    pub(super) fn open(lab: &Lab, role: &str) -> Result<Self> {
         let (client, server_pod) = Wire::join(lab, role)?;
         let at: Vec<SocketAddr> = PORTS.map(|port| server_pod.v4(port)).collect();
         let mut collect = server_pod.app(this_program());
         collect.args(["peer", "collect"]).args(at.iter().map(SocketAddr::to_string));
         let server = start_server(lab, &server_pod, collect, &at)?;
         let sidecar = Sidecar::start(lab, &client, &json!({ "inbound": { "ports": "none" } }), Log::Off)?;
-        Ok(Self { sidecar, _server: server, client, _server_pod: server_pod, at })
+        Ok(Self { sidecar, _server: server, client, server_pod, at })
+    }
+
+    /// Opens connections, and weighs the proxy before and after.
+    pub(super) fn weigh(&self, lab: &Lab, count: usize) -> Result<(Standing, Crowd)> {
+        let idle_bytes = self.sidecar.resident_bytes()?;
+        let crowd = self.fill(lab, count)?;
+        ensure!(
+            crowd.standing == count,
+            "only {} of {count} connections stand: {}",
+            crowd.standing,
+            crowd.client.said()
+        );
+        let crowded_bytes = self.sidecar.resident_bytes()?;
+        let steered = self.sidecar.verdicts("outbound", "proxy")?;
+        Ok((crowd, Crowd { idle_bytes, crowded_bytes, connections: count, steered }))
     }
 
     /// Opens connections, and waits until no more are being opened.

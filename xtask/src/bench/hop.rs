@@ -1,11 +1,10 @@
 //! Where the hop goes: what one round trip, and one connection with a request, make of everybody on the way, step by
 //! step.
 //!
-//! Four sources, each by itself, for each of them would disturb the others: the kernel's books ([`account`]), a clock
+//! Four sources, each by itself, for each of them would disturb the others: the kernel's books, a clock
 //! that looks where everybody is ([`samples`]), a count of system calls ([`calls`]) and the statistics of our BPF
 //! programs ([`programs`]). What the machine does not have is left out and said.
 
-mod account;
 mod calls;
 mod play;
 mod programs;
@@ -18,15 +17,17 @@ use serde::Serialize;
 
 use self::calls::Counting;
 use self::play::{Played, SEATING, others, play};
-use self::programs::Statistics;
+use self::programs::STATISTICS;
 use self::samples::Recording;
 use self::step::Step;
 use super::mode::Mode;
 use super::pair::Pair;
 use super::seating::{Cores, Role};
+use super::setting::Setting;
 use super::spread::Spread;
 use super::work::Work;
 use crate::lab::Lab;
+use crate::lab::peer::Account;
 use crate::process::find_program;
 
 /// The ways that are compared, the reference first.
@@ -125,7 +126,7 @@ pub(crate) fn measure(lab: &Lab, rounds: usize, cores: Cores) -> Result<Hop> {
         passages.push(Passage {
             mode: pair.mode(),
             work: *work,
-            p50_us: Spread::of(runs.iter().map(|run| run.answer.whole.quantile(0.5) as f64 / 1e3)),
+            p50_us: Spread::of(runs.iter().map(Played::p50_us)),
             roles: roles(pair, *work, runs),
             calls: Vec::new(),
             programs: Vec::new(),
@@ -162,18 +163,16 @@ fn roles(pair: &Pair, work: Work, runs: &[Played]) -> Vec<Used> {
     let present = [Role::Client, Role::Server, Role::Proxy];
     let present = present.into_iter().filter(|role| *role != Role::Proxy || pair.sidecar_pid().is_some());
     let used = present.map(|role| {
-        let per = |of: fn(account::Account) -> u64| {
-            Spread::of(
-                runs.iter().filter_map(|run| Some(of(run.account(role)?) as f64 / run.operations as f64)),
-            )
+        let per = |of: fn(Account) -> u64| {
+            Spread::of(runs.iter().map(|run| of(run.account(role)) as f64 / run.operations()))
         };
-        // A client has ended when its account is closed, and a server's echoing threads end with their connection.
-        let threads_live = role == Role::Proxy || (role == Role::Server && work == Work::Request);
+        // A server's echoing threads end with their connection, and their switches are lost.
+        let threads_live = role != Role::Server || work == Work::Request;
         Used {
             role,
             cpu_us: per(|account| account.cpu_ns).map(|spread| spread.scaled(1e-3)),
-            waits: per(|account| account.waits).filter(|_| threads_live),
-            preemptions: per(|account| account.preemptions).filter(|_| threads_live),
+            waits: per(|account| account.voluntary_switches).filter(|_| threads_live),
+            preemptions: per(|account| account.involuntary_switches).filter(|_| threads_live),
             steps: Vec::new(),
             functions: Vec::new(),
         }
@@ -194,7 +193,7 @@ fn look_at_steps(lab: &Lab, cores: Cores, pair: &Pair, passage: &mut Passage) ->
     let played = play(pair, passage.work, count(passage.work), cores);
     let samples = recording.end()?;
     let mut processes = others(pair);
-    processes.push((Role::Client, played?.client));
+    processes.push((Role::Client, played?.client()));
     for used in &mut passage.roles {
         let process = processes.iter().find(|(role, _)| *role == used.role).map(|(_, process)| *process);
         if let (Some(process), Some(cpu)) = (process, used.cpu_us) {
@@ -213,7 +212,7 @@ fn look_at_calls(lab: &Lab, cores: Cores, pair: &Pair, passage: &mut Passage) ->
     // Stopped at every call, the proxy is slow: fewer have to do.
     let played = play(pair, passage.work, count(passage.work) / 2, cores);
     let calls = counting.end()?;
-    let operations = played?.operations as f64;
+    let operations = played?.operations();
     passage.calls =
         calls.into_iter().map(|(name, calls)| Per { name, times: calls as f64 / operations }).collect();
     Ok(())
@@ -223,7 +222,8 @@ fn look_at_programs(_: &Lab, cores: Cores, pair: &Pair, passage: &mut Passage) -
     if pair.mode() != Mode::RelayEbpf {
         return Ok(());
     }
-    let _kept = Statistics::keep().context("have the kernel keep statistics of BPF programs")?;
+    let _kept =
+        Setting::at_least(STATISTICS, 1).context("have the kernel keep statistics of BPF programs")?;
     let before = programs::of(pair.client_pod())?;
     let played = play(pair, passage.work, count(passage.work), cores)?;
     let after = programs::of(pair.client_pod())?;
@@ -231,7 +231,7 @@ fn look_at_programs(_: &Lab, cores: Cores, pair: &Pair, passage: &mut Passage) -
     passage.programs = runs
         .map(|run| Program {
             name: run.name,
-            runs: run.count as f64 / played.operations as f64,
+            runs: run.count as f64 / played.operations(),
             ns_per_run: run.nanoseconds as f64 / run.count as f64,
         })
         .collect();

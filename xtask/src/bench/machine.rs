@@ -1,9 +1,12 @@
 //! What the figures were measured on.
 
-use std::fs;
+mod versions;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
+use std::{env, fs};
 
 use serde::Serialize;
 
@@ -21,10 +24,12 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     /// How many cores may be used.
     pub(crate) cores: usize,
-    /// What `sidestep --version` says.
-    pub(crate) sidestep: String,
+    /// What takes part in a measurement, and which version of it, as far as it is on this machine.
+    pub(crate) versions: BTreeMap<&'static str, String>,
     /// The checkout's commit.
     pub(crate) commit: String,
+    /// What was asked for, as a person would ask for it again.
+    pub(crate) command: String,
     /// Load average over one minute, before the first round.
     pub(crate) load_before: f64,
     /// And after the last one.
@@ -49,8 +54,9 @@ impl Machine {
                 .map_or_else(|_| UNKNOWN.to_owned(), |text| text.trim().to_owned()),
             cpu: parse_model(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            sidestep: said(Command::new(sidestep).arg("--version")),
+            versions: versions::of_everything(workspace, sidestep),
             commit: said(&mut git),
+            command: again(env::args().skip(1)),
             load_before: load,
             load_after: load,
         }
@@ -61,16 +67,55 @@ impl Machine {
         self.load_after = load();
     }
 
-    /// A warning if others wanted the cores too when the run began; afterwards the run itself is the load.
-    pub(crate) fn warning(&self) -> Option<String> {
-        (self.load_before > self.cores as f64).then(|| {
+    /// A warning for each time that more was to be done than there are cores for. Afterwards the run itself is part of
+    /// the load, and the warning says so.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let moments = [
+            (self.load_before, "before the first round"),
+            (self.load_after, "after the last round, the run itself included"),
+        ];
+        let busy = moments.into_iter().filter(|(load, _)| *load > self.cores as f64);
+        let warning = |(load, when)| {
             format!(
-                "the machine was busy: load average {:.2} on {} cores before the first round; \
-                 trust the ratios less than usual, and the times not at all",
-                self.load_before, self.cores
+                "the machine was busy: load average {load:.2} on {} cores {when}; trust the ratios less than usual, \
+                 and the times not at all",
+                self.cores
             )
-        })
+        };
+        busy.map(warning).collect()
     }
+}
+
+#[cfg(test)]
+impl Machine {
+    /// A machine of two cores that tells nothing but its load.
+    pub(super) fn with_load(load: f64) -> Self {
+        let text = String::new;
+        Self {
+            date: text(),
+            kernel: text(),
+            cpu: text(),
+            cores: 2,
+            versions: BTreeMap::new(),
+            commit: text(),
+            command: text(),
+            load_before: load,
+            load_after: load,
+        }
+    }
+}
+
+/// A command line that a shell takes apart as it was: what is not plain is quoted.
+fn again(arguments: impl Iterator<Item = String>) -> String {
+    let plain = |argument: &str| {
+        !argument.is_empty() && argument.chars().all(|it| it.is_alphanumeric() || "-_./=:,+@".contains(it))
+    };
+    let quoted = |argument: String| match plain(&argument) {
+        true => argument,
+        false => format!("'{}'", argument.replace('\'', "'\\''")),
+    };
+    let words = ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(arguments.map(quoted));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Over one minute; not a number where the machine does not tell.
@@ -82,7 +127,7 @@ fn load() -> f64 {
 fn parse_model(cpuinfo: &str) -> String {
     let line = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
     line.map_or_else(
-        || std::env::consts::ARCH.to_owned(),
+        || env::consts::ARCH.to_owned(),
         |rest| rest.trim_start_matches(['\t', ' ', ':']).to_owned(),
     )
 }
@@ -94,6 +139,26 @@ mod tests {
     #[test]
     fn the_processor_is_named_as_far_as_it_has_a_name() {
         assert_eq!(parse_model("processor\t: 0\nmodel name\t: Fast CPU @ 3 GHz\n"), "Fast CPU @ 3 GHz");
-        assert_eq!(parse_model("processor\t: 0\n"), std::env::consts::ARCH);
+        assert_eq!(parse_model("processor\t: 0\n"), env::consts::ARCH);
+    }
+
+    fn machine(load_before: f64, load_after: f64) -> Machine {
+        Machine { load_after, ..Machine::with_load(load_before) }
+    }
+
+    #[test]
+    fn a_busy_machine_is_told_of_at_either_end() {
+        assert!(machine(2.0, 1.0).warnings().is_empty());
+        assert!(machine(f64::NAN, f64::NAN).warnings().is_empty());
+        let warnings = machine(0.5, 2.25).warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("2.25 on 2 cores after the last round"), "{warnings:?}");
+        assert_eq!(machine(3.0, 3.0).warnings().len(), 2);
+    }
+
+    #[test]
+    fn a_run_can_be_asked_for_again() {
+        let words = ["bench", "--out", "my results", "it's"].map(str::to_owned);
+        assert_eq!(again(words.into_iter()), r"cargo xtask bench --out 'my results' 'it'\''s'");
     }
 }

@@ -33,8 +33,9 @@ impl Pair {
     /// Makes the pods and starts the server, and the mode's proxy and capture.
     pub(crate) fn raise(lab: &Lab, mode: Mode) -> Result<Self> {
         let (client_pod, server_pod) = Wire::join(lab, &format!("{}-", mode.word()))?;
-        let server = serve(lab, &server_pod)?;
-        let foreign = Foreign::start(lab, &client_pod, mode.proxy(), &addresses(&server_pod))?;
+        let at = addresses(&server_pod);
+        let server = serve(lab, &server_pod, &at)?;
+        let foreign = Foreign::start(lab, &client_pod, mode.proxy(), &at)?;
         if foreign.is_some() && mode.capture() == Capture::Iptables {
             redirect::install(lab, &client_pod, mode.proxy())?;
         }
@@ -63,6 +64,11 @@ impl Pair {
         self.server.pid()
     }
 
+    /// Our sidecar beside the client, where there is one.
+    pub(crate) fn sidecar(&self) -> Option<&Sidecar> {
+        self.sidecar.as_ref()
+    }
+
     /// Our own process, where there is one.
     pub(crate) fn sidecar_pid(&self) -> Option<Pid> {
         self.sidecar.as_ref().map(Sidecar::pid)
@@ -86,13 +92,15 @@ impl Pair {
         cores: Cores,
         rate: Option<f64>,
     ) -> Result<Measured> {
-        let client = self.seat(seating, cores)?;
+        let client = match (self.seat(seating, cores)?, work) {
+            (_, Work::HttpOpenLoop) => seating.core_of_clock(cores),
+            (core, _) => core,
+        };
+        let [server, proxy] = [Role::Server, Role::Proxy].map(|role| seating.core(cores, role, self.hop()));
         let watched = Watched {
             proxies: self.proxy_pids()?,
             server: self.server_pid(),
-            cores: [Role::Client, Role::Server, Role::Proxy]
-                .map(|role| seating.core(cores, role, self.hop()))
-                .into(),
+            cores: [client, server, proxy].into(),
         };
         watch(&mut work.client(&self.client_pod, self.server_at(work), Some(client), rate), &watched)
             .with_context(|| format!("{} with {}", work.title(), self.mode.title()))
@@ -141,12 +149,11 @@ fn addresses(pod: &Pod) -> Vec<SocketAddr> {
     ports.into_iter().map(|port| pod.v4(port)).collect()
 }
 
-/// Starts the server for all kinds of work, and waits until it serves each.
-pub(super) fn serve(lab: &Lab, pod: &Pod) -> Result<Program> {
-    let at = addresses(pod);
+/// Starts the server that serves each address by its port, and waits until it does.
+pub(super) fn serve(lab: &Lab, pod: &Pod, at: &[SocketAddr]) -> Result<Program> {
     let mut command = pod.app(this_program());
     command.args(["peer", "serve"]).args(at.iter().map(SocketAddr::to_string));
-    start_server(lab, pod, command, &at)
+    start_server(lab, pod, command, at)
 }
 
 /// Starts a server and waits until it can be reached at all its addresses.

@@ -1,26 +1,37 @@
-//! The outcome of a run, for people (Markdown, and the same on the terminal) and for programs (JSON).
+//! The outcome of a run, for people (a page with its charts, and Markdown, the same on the terminal) and for programs
+//! (JSON).
+//!
+//! It arranges what others have measured. Whoever measures something tells its own section; what compares the modes is
+//! told here, in rooms of its own.
 
-use std::fmt::Write as _;
-use std::fs;
+mod comparison;
+mod figures;
+mod files;
+mod head;
+mod json;
+mod latency;
+mod pictures;
+mod promises;
+
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::crowd::Crowd;
-use super::figures::{figures_table, pace_lines};
+use super::document::Document;
+use super::growth::Curve;
+use super::growth::connections::Connections;
+use super::growth::workloads::Workloads;
 use super::hop::Hop;
 use super::machine::Machine;
-use super::mode::Mode;
-use super::prefixes::{FEW, MANY, Prefixes};
-use super::rounds::{Comparison, Figure, Plan, Steered};
-use super::seating::Seating;
+use super::prefixes::Prefixes;
+use super::rounds::{Comparison, Plan, Steered};
 use super::spread::Spread;
 use super::table::Table;
 use super::target::Target;
-use super::work::Work;
-use crate::lab::peer::{Latencies, Summary};
+
+pub(crate) use self::latency::table as latency_table;
 
 /// Everything there is to tell of a run.
 #[derive(Debug)]
@@ -30,157 +41,121 @@ pub(crate) struct Report {
     pub(crate) comparison: Option<Comparison>,
     pub(crate) prefixes: Option<Prefixes>,
     pub(crate) crowd: Option<Crowd>,
+    pub(crate) workloads: Option<Workloads>,
+    pub(crate) connections: Option<Connections>,
     pub(crate) hop: Option<Hop>,
-    /// Further tables with their titles.
+    pub(crate) curves: Vec<Curve>,
+    /// What the parts of a run tell of themselves, in their order: a title and a table.
     pub(crate) sections: Vec<(String, Table)>,
     pub(crate) targets: Vec<Target>,
     /// What a reader should know next to the figures.
     pub(crate) notes: Vec<String>,
 }
 
-/// One mode's figures for one kind of work in one column; all in microseconds.
-#[derive(Debug, Serialize)]
-struct Cell {
-    mode: &'static str,
-    seating: &'static str,
-    work: &'static str,
-    p50_us: Option<Spread>,
-    p99_us: Option<Spread>,
-    connect_p50_us: Option<Spread>,
-    /// Of all rounds together.
-    whole: Option<Summary>,
-}
-
 impl Report {
-    /// Writes report.json and report.md into a directory.
-    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
-        fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
-        let json = serde_json::to_string_pretty(&self.json()).context("write the report as JSON")?;
-        for (name, text) in [("report.json", json + "\n"), ("report.md", self.markdown())] {
-            let path = directory.join(name);
-            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    /// A report of nothing yet.
+    pub(crate) fn new(machine: Machine, plan: Plan) -> Self {
+        let notes = machine.warnings();
+        Self {
+            machine,
+            plan,
+            comparison: None,
+            prefixes: None,
+            crowd: None,
+            workloads: None,
+            connections: None,
+            hop: None,
+            curves: Vec::new(),
+            sections: Vec::new(),
+            targets: Vec::new(),
+            notes,
         }
-        Ok(())
+    }
+
+    /// Writes the report and its charts into a directory, in place of those of the last run.
+    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
+        let document = self.document();
+        let pictures: Vec<(&str, String)> = document.figures().collect();
+        let figures: Vec<&str> = pictures.iter().map(|(name, _)| *name).collect();
+        let json = json::text(&self.json(&figures)).context("write the report as JSON")?;
+        let mut all: Vec<files::File> =
+            pictures.iter().map(|(name, svg)| (format!("{name}.svg"), svg.clone())).collect();
+        all.push(("report.html".to_owned(), document.html()));
+        all.push(("report.md".to_owned(), document.markdown()));
+        all.push((files::REPORT.to_owned(), json));
+        files::publish(directory, &all)
     }
 
     /// The report as text.
     pub(crate) fn markdown(&self) -> String {
-        let Machine { date, kernel, cpu, cores, sidestep, commit, load_before, load_after } = &self.machine;
-        let mut text = format!(
-            "# Bench\n\n\
-             {date}, Linux {kernel}, {cpu} ({cores} cores), {sidestep} at {commit}, {rounds} interleaved rounds, \
-             pinned to {pinning}, load average {load_before:.2} before and {load_after:.2} after.\n",
-            rounds = self.plan.rounds,
-            pinning = self.plan.cores,
-        );
-        if let Some(comparison) = &self.comparison {
-            for &seating in &self.plan.seatings {
-                section(&mut text, &format!("Latency, {}, µs", seating.title()));
-                _ = write!(text, "{}", latency_table(comparison, &self.plan, seating));
-                for &work in &self.plan.works {
-                    let title = format!("{}, {}, per {}", work.title(), seating.title(), work.operation());
-                    section(&mut text, &title);
-                    _ = write!(text, "{}", figures_table(comparison, &self.plan.modes, work, seating));
-                }
-                for line in pace_lines(comparison, seating) {
-                    _ = writeln!(text, "\n{line}");
-                }
-            }
-        }
-        if let Some(prefixes) = &self.prefixes {
-            section(&mut text, "Verdict cost, one core, connect p50, µs");
-            _ = write!(text, "{}", prefixes_table(prefixes));
-        }
-        if let Some(crowd) = &self.crowd {
-            section(&mut text, "Memory of one sidecar, resident");
-            _ = write!(text, "{}", memory_table(crowd));
-        }
-        for (title, table) in &self.sections {
-            section(&mut text, title);
-            _ = write!(text, "{table}");
-        }
-        section(&mut text, "Targets");
-        _ = write!(text, "{}", targets_table(&self.targets));
-        if !self.notes.is_empty() {
-            section(&mut text, "Notes");
-            for note in &self.notes {
-                _ = writeln!(text, "- {note}");
-            }
-        }
-        text
+        self.document().markdown()
     }
 
-    fn json(&self) -> Value {
+    fn document(&self) -> Document {
+        let mut document = Document::default();
+        document.heading(1, "Bench");
+        head::tell(&self.machine, &self.plan, &mut document);
+        promises::tell(&self.targets, &self.machine, &mut document);
+        if let Some(comparison) = &self.comparison {
+            comparison::tell(comparison, &self.plan, &mut document);
+        }
+        if let Some(crowd) = &self.crowd {
+            document.heading(2, "Memory of one sidecar, resident");
+            document.table(memory_table(crowd));
+        }
+        if !self.curves.is_empty() {
+            document.heading(2, "Growth");
+        }
+        for curve in &self.curves {
+            document.figure(curve.name(), &curve.title, curve.chart());
+        }
+        for (title, table) in &self.sections {
+            document.heading(2, title);
+            document.table(table.clone());
+        }
+        if !self.notes.is_empty() {
+            document.heading(2, "Notes");
+            document.list(&self.notes);
+        }
+        document
+    }
+
+    fn json(&self, figures: &[&str]) -> Map<String, Value> {
         let comparison = self.comparison.as_ref();
-        let cells: Vec<Cell> = comparison.map(|it| cells(it, &self.plan)).unwrap_or_default();
-        let samples: Vec<Value> = comparison.into_iter().flat_map(|it| &it.samples).map(sample).collect();
+        let cells = comparison.map(|it| json::figures(it, &self.plan)).unwrap_or_default();
+        let ratios = comparison.map(|it| json::ratios(it, &self.plan)).unwrap_or_default();
+        let samples: Vec<Value> =
+            comparison.into_iter().flat_map(|it| &it.samples).map(json::sample).collect();
         let steered: Option<&Vec<Steered>> = comparison.map(|it| &it.steered);
-        json!({
+        let members = json!({
             "machine": self.machine,
             "rounds": self.plan.rounds,
             "pinning": self.plan.cores.to_string(),
-            "latency": cells,
+            "comparison": cells,
+            "ratios": ratios,
             "steered": steered,
             "prefixes": self.prefixes,
             "memory": self.crowd,
+            "workloads": self.workloads,
+            "connections": self.connections,
+            "curves": self.curves,
             "hop": self.hop,
-            "targets": self.targets,
+            "targets": promises::with_remarks(&self.targets, &self.machine),
             "notes": self.notes,
+            "figures": figures,
             "samples": samples,
-        })
-    }
-}
-
-/// The rows of [`Mode`]s for one column: also what a demonstration shows.
-pub(crate) fn latency_table(comparison: &Comparison, plan: &Plan, seating: Seating) -> Table {
-    let mut table = Table::with_head([
-        "mode",
-        "ping-pong p50",
-        "p99",
-        "added p50",
-        "connect p50",
-        "connect-request-close p50",
-        "p99",
-    ]);
-    for &mode in &plan.modes {
-        let figure = |work, figure| comparison.figure(mode, work, seating, figure);
-        let shown = |work, which| show(figure(work, which));
-        let added = figure(Work::PingPong, Figure::P50).and_then(|own| {
-            let none = comparison.figure(Mode::NoCapture, Work::PingPong, seating, Figure::P50)?;
-            (mode != Mode::NoCapture).then(|| format!("{:+.1}", own.median - none.median))
         });
-        table.add(vec![
-            mode.title().to_owned(),
-            shown(Work::PingPong, Figure::P50),
-            shown(Work::PingPong, Figure::P99),
-            added.unwrap_or_default(),
-            shown(Work::Request, Figure::Connect),
-            shown(Work::Request, Figure::P50),
-            shown(Work::Request, Figure::P99),
-        ]);
+        members.as_object().cloned().unwrap_or_default()
     }
-    table
 }
 
-fn section(text: &mut String, title: &str) {
-    _ = writeln!(text, "\n## {title}\n");
-}
-
+/// A figure as a cell of a table shows it: the median, and a word where the middle half makes it doubtful.
 fn show(spread: Option<Spread>) -> String {
-    spread.map_or_else(|| "–".to_owned(), |spread| format!("{:.1}", spread.median))
-}
-
-fn prefixes_table(prefixes: &Prefixes) -> Table {
-    let (few, many) = (format!("{FEW} prefixes"), format!("{MANY} prefixes"));
-    let mut table = Table::with_head(["verdict", &few, &many, "ratio"]);
-    for (verdict, [few, many], ratio) in [
-        ("direct", prefixes.direct_us, prefixes.direct_ratio),
-        ("deny", prefixes.denied_us, prefixes.denied_ratio),
-    ] {
-        let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.2}×", ratio.median));
-        table.add(vec![verdict.to_owned(), show(few), show(many), ratio]);
+    match spread {
+        None => "–".to_owned(),
+        Some(spread) if spread.is_wide() => format!("{:.1} (wide)", spread.median),
+        Some(spread) => format!("{:.1}", spread.median),
     }
-    table
 }
 
 fn memory_table(crowd: &Crowd) -> Table {
@@ -193,48 +168,4 @@ fn memory_table(crowd: &Crowd) -> Table {
         format!("{:.1} KiB", crowd.bytes_per_connection() / 1024.0),
     ]);
     table
-}
-
-fn targets_table(targets: &[Target]) -> Table {
-    let mut table = Table::with_head(["target", "limit", "found", "middle half", ""]);
-    for target in targets {
-        let found = target.found.map_or_else(|| "–".to_owned(), |found| target.show(found.median));
-        let half = target.found.filter(|found| found.of > 1).map_or_else(String::new, |found| {
-            format!("{} – {}", target.show(found.lower), target.show(found.upper))
-        });
-        table.add(vec![target.what.clone(), target.show_limit(), found, half, target.standing.to_string()]);
-    }
-    table
-}
-
-fn cells(comparison: &Comparison, plan: &Plan) -> Vec<Cell> {
-    let mut cells = Vec::new();
-    for &seating in &plan.seatings {
-        for &work in &plan.works {
-            for &mode in &plan.modes {
-                let figure = |figure| comparison.figure(mode, work, seating, figure);
-                cells.push(Cell {
-                    mode: mode.word(),
-                    seating: seating.word(),
-                    work: work.word(),
-                    p50_us: figure(Figure::P50),
-                    p99_us: figure(Figure::P99),
-                    connect_p50_us: figure(Figure::Connect),
-                    whole: comparison.histogram(mode, work, seating).map(|all| all.summary()),
-                });
-            }
-        }
-    }
-    cells
-}
-
-fn sample(sample: &super::rounds::Sample) -> Value {
-    json!({
-        "round": sample.round,
-        "mode": sample.mode.word(),
-        "seating": sample.seating.word(),
-        "work": sample.work.word(),
-        "whole": sample.answer.whole.summary(),
-        "connect": sample.answer.connect.as_ref().map(Latencies::summary),
-    })
 }

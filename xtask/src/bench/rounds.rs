@@ -19,17 +19,32 @@ use crate::lab::Lab;
 use crate::lab::peer::{Account, Answer};
 
 pub(crate) use comparison::Comparison;
-pub(crate) use figure::Figure;
+pub(crate) use figure::{Better, Figure, Measure};
 pub(crate) use pace::Pace;
+#[cfg(test)]
+pub(crate) use testing::sample as ping_pong;
 
 /// What is to be compared.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) modes: Vec<Mode>,
-    pub(crate) works: Vec<Work>,
-    pub(crate) seatings: Vec<Seating>,
+    /// What is done in each round, where.
+    pub(crate) turns: Vec<(Work, Seating)>,
     pub(crate) rounds: usize,
     pub(crate) cores: Cores,
+}
+
+impl Plan {
+    /// The columns that anything is done in.
+    pub(crate) fn seatings(&self) -> impl Iterator<Item = Seating> {
+        let used = |seating: &Seating| self.turns.iter().any(|(_, own)| own == seating);
+        Seating::ALL.into_iter().filter(used)
+    }
+
+    /// What is done in one column.
+    pub(crate) fn works(&self, seating: Seating) -> impl Iterator<Item = Work> {
+        self.turns.iter().filter(move |(_, own)| *own == seating).map(|&(work, _)| work)
+    }
 }
 
 /// One sample: many operations of one client run.
@@ -66,11 +81,16 @@ impl Sample {
     }
 }
 
-/// Runs the rounds. A mode that fails is left out from then on, and said.
-pub(crate) fn compare(lab: &Lab, plan: &Plan, mut on_round: impl FnMut(usize)) -> Result<Comparison> {
-    let mut comparison = Comparison::default();
+/// Runs the rounds, and puts what they find into `comparison`, which holds it also if the rest fails. A mode that fails is
+/// left out from then on, and said.
+pub(crate) fn compare(
+    lab: &Lab,
+    plan: &Plan,
+    comparison: &mut Comparison,
+    mut on_round: impl FnMut(usize),
+) -> Result<()> {
     let mut pairs = Vec::new();
-    for &mode in plan.modes.iter().filter(|mode| plan.works.iter().any(|&work| mode.can(work))) {
+    for &mode in plan.modes.iter().filter(|mode| plan.turns.iter().any(|&(work, _)| mode.can(work))) {
         match Pair::raise(lab, mode) {
             Ok(pair) => pairs.push(pair),
             Err(error) => {
@@ -79,34 +99,30 @@ pub(crate) fn compare(lab: &Lab, plan: &Plan, mut on_round: impl FnMut(usize)) -
             }
         }
     }
-    if plan.works.contains(&Work::HttpOpenLoop) {
-        for &seating in &plan.seatings {
-            lab.patience().check()?;
-            let pace = Pace::set(&pairs, seating, plan.cores);
-            comparison.paces.push(pace.context("find out how many requests can be served")?);
-        }
+    for &(_, seating) in plan.turns.iter().filter(|(work, _)| *work == Work::HttpOpenLoop) {
+        lab.patience().check()?;
+        let pace = Pace::set(&pairs, seating, plan.cores);
+        comparison.paces.push(pace.context("find out how many requests can be served")?);
     }
     let before: Vec<Option<u64>> = pairs.iter().map(Pair::steered).collect::<Result<_>>()?;
     let mut standing: Vec<(Pair, Option<u64>)> = pairs.into_iter().zip(before).collect();
     for round in 0..plan.rounds {
-        on_round(round);
-        for &(work, seating) in &turns(plan) {
+        for &turn in &plan.turns {
             let mut failed = Vec::new();
-            for (pair, _) in standing.iter().filter(|(pair, _)| pair.mode().can(work)) {
+            for (pair, _) in standing.iter().filter(|(pair, _)| pair.mode().can(turn.0)) {
                 pair.forget_connections()?;
-                let measured = pair.measure(work, seating, plan.cores, comparison.rate(seating));
+                let measured = pair.measure(turn.0, turn.1, plan.cores, comparison.rate(turn.1));
                 lab.patience().check()?;
                 let mode = pair.mode();
                 match measured {
-                    Ok(measured) => {
-                        comparison.samples.push(Sample::of(measured, round, mode, (work, seating)));
-                    }
+                    Ok(measured) => comparison.samples.push(Sample::of(measured, round, mode, turn)),
                     Err(error) => failed.push((mode, format!("{error:#}"))),
                 }
             }
             standing.retain(|(pair, _)| failed.iter().all(|(mode, _)| *mode != pair.mode()));
             comparison.absent.append(&mut failed);
         }
+        on_round(round);
     }
     if standing.is_empty() {
         let reasons = comparison.absent.iter().map(|(mode, why)| format!("{}: {why}", mode.title()));
@@ -119,10 +135,5 @@ pub(crate) fn compare(lab: &Lab, plan: &Plan, mut on_round: impl FnMut(usize)) -
             comparison.steered.push(Steered { mode: mode.word(), made, steered: after - before });
         }
     }
-    Ok(comparison)
-}
-
-fn turns(plan: &Plan) -> Vec<(Work, Seating)> {
-    let pairs = plan.works.iter().flat_map(|&work| plan.seatings.iter().map(move |&seating| (work, seating)));
-    pairs.collect()
+    Ok(())
 }

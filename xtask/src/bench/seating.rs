@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
@@ -97,6 +98,15 @@ impl Seating {
         }
     }
 
+    /// The core of a client that does things at their times. Its timer costs as much as a hop (a core that sleeps wakes
+    /// late, and each wake-up is several exits to the host in a virtual machine): it must not compete with the proxy.
+    pub(crate) fn core_of_clock(self, cores: Cores) -> usize {
+        match self {
+            Self::OneCore => cores.other(),
+            Self::Apart => cores.first,
+        }
+    }
+
     /// The core of a role.
     pub(crate) fn core(self, cores: Cores, role: Role, hop: Hop) -> usize {
         match (self, role, hop) {
@@ -113,7 +123,11 @@ pub(crate) fn seat(process: Pid, core: usize) -> Result<()> {
     for thread in threads.flatten() {
         let name = thread.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
-        pin(Pid::from_raw(number.with_context(|| format!("read the thread id {name:?}"))?), core)?;
+        match pin(Pid::from_raw(number.with_context(|| format!("read the thread id {name:?}"))?), core) {
+            // It has ended since the directory was read, as a server's threads do with their connections.
+            Err(error) if error.downcast_ref() == Some(&Errno::ESRCH) => {}
+            outcome => outcome?,
+        }
     }
     Ok(())
 }
@@ -130,6 +144,7 @@ mod tests {
         assert_eq!(seats(Hop::Relay), [4, 4, 6]);
         assert_eq!(seats(Hop::None), [4, 6, 6]);
         assert_eq!(Seating::OneCore.core(cores, Role::Proxy, Hop::Relay), 4);
+        assert_eq!(Seating::ALL.map(|seating| seating.core_of_clock(cores)), [6, 4]);
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! What was promised, held against what was measured. A miss stays visible as a miss.
 
+mod comparison;
+
 use std::fmt;
 
 use serde::Serialize;
 
 use super::crowd::{CONNECTIONS, Crowd, FEW_PORTS, WITH_FEW_PORTS};
-use super::mode::Mode;
+use super::growth::connections::Connections;
+use super::growth::workloads::{MOST, Workloads};
 use super::prefixes::{FEW, MANY, Prefixes};
-use super::rounds::{Comparison, Figure};
-use super::seating::Seating;
 use super::spread::Spread;
-use super::work::Work;
+
+pub(crate) use comparison::of_comparison;
 
 /// One promise and its figure.
 #[derive(Debug, Clone, Serialize)]
@@ -113,30 +115,6 @@ impl Target {
     }
 }
 
-/// The promises about latency, for one column.
-pub(crate) fn of_latency(comparison: &Comparison, works: &[Work], seating: Seating) -> Vec<Target> {
-    let mut targets = Vec::new();
-    let mut add = |what: &str, limit, found| {
-        targets.push(Target::at_most(format!("{what} ({})", seating.title()), limit, Unit::Times, found));
-    };
-    let (ebpf, iptables) = (Mode::RelayEbpf, Mode::RelayIptables);
-    if works.contains(&Work::PingPong) {
-        let added = comparison.added_ratio(ebpf, iptables, Work::PingPong, seating, Figure::P50);
-        add("ping-pong, latency added by the relay: eBPF over iptables", 0.90, added);
-    }
-    if works.contains(&Work::Request) {
-        let total = comparison.ratio(ebpf, iptables, Work::Request, seating, Figure::P50);
-        add("connect-request-close through the relay: eBPF over iptables", 0.95, total);
-    }
-    for (work, limit) in [(Work::PingPong, 1.03), (Work::Request, 1.10)] {
-        if works.contains(&work) {
-            let ratio = comparison.ratio(Mode::Direct, Mode::NoCapture, work, seating, Figure::P50);
-            add(&format!("{}: direct verdict over no capture", work.title()), limit, ratio);
-        }
-    }
-    targets
-}
-
 /// The promises about verdicts.
 pub(crate) fn of_prefixes(prefixes: Option<&Prefixes>) -> Vec<Target> {
     let target = |what, found| {
@@ -145,7 +123,27 @@ pub(crate) fn of_prefixes(prefixes: Option<&Prefixes>) -> Vec<Target> {
     vec![
         target("connect with verdict direct", prefixes.and_then(|it| it.direct_ratio)),
         target("connect with verdict deny", prefixes.and_then(|it| it.denied_ratio)),
+        target("ping-pong through the relay", prefixes.and_then(|it| it.ping_pong_ratio)),
     ]
+}
+
+/// The promises about neighbours.
+pub(crate) fn of_workloads(workloads: Option<&Workloads>) -> Vec<Target> {
+    let target = |what, found| {
+        Target::at_most(format!("{what}: {MOST} workloads on the node over one"), 1.10, Unit::Times, found)
+    };
+    vec![
+        target("connect", workloads.and_then(Workloads::connect_ratio)),
+        target("ping-pong", workloads.and_then(Workloads::ping_pong_ratio)),
+    ]
+}
+
+/// The promise about connections that stand.
+pub(crate) fn of_connections(connections: Option<&Connections>) -> Vec<Target> {
+    let line = connections.and_then(Connections::line);
+    let found = Spread::of(line.map(|line| 1.0 + line.largest_deviation));
+    let what = "memory by number of connections, at its farthest from a straight line".to_owned();
+    vec![Target::at_most(what, 1.10, Unit::Times, found)]
 }
 
 /// The promises about memory.
@@ -190,9 +188,8 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_listed_all_the_same() {
-        let targets = of_latency(&Comparison::default(), &Work::ALL, Seating::OneCore);
-        assert_eq!(targets.len(), 4);
-        let others = of_prefixes(None).into_iter().chain(of_memory(None));
-        assert!(targets.into_iter().chain(others).all(|target| target.standing == Standing::NotMeasured));
+        let growth = of_workloads(None).into_iter().chain(of_connections(None));
+        let mut targets = of_prefixes(None).into_iter().chain(of_memory(None)).chain(growth);
+        assert!(targets.all(|target| target.standing == Standing::NotMeasured));
     }
 }

@@ -33,11 +33,13 @@ pub(crate) enum Work {
 }
 
 /// Bytes of a bulk transfer, all directions together.
-const BULK: usize = 256 * 1024 * 1024;
+const BULK: usize = 128 * 1024 * 1024;
 /// Bytes of a large message.
 const LARGE: usize = 16 * 1024;
 /// How many short connections are open at a time.
 const SHORT_AT_ONCE: usize = 8;
+/// How long the operations of one sample may begin.
+const WITHIN: &str = "150ms";
 /// How long requests are due in an open loop, in seconds.
 const OPEN_LOOP: f64 = 0.2;
 
@@ -118,8 +120,8 @@ impl Work {
         }
     }
 
-    /// How often it is done for one sample, or how many bytes go there in bulk: a tenth of a second or two, and few enough
-    /// connections that their ports have not all been used when the next round begins.
+    /// How often it is done at most for one sample, or how many bytes go there in bulk: enough for its time on a short way,
+    /// and few enough connections that their ports have not all been used when the next round begins.
     fn count(self, rate: f64) -> usize {
         match self {
             Self::PingPong | Self::PingPongLarge | Self::HttpOne => 4_000,
@@ -156,6 +158,7 @@ impl Work {
             Self::HttpOpenLoop => flag("--rate", rate.to_string()),
             _ => {}
         }
+        flag("--within", WITHIN.to_owned());
         if self.is_http() {
             flag("--connections", self.connections().to_string());
         }

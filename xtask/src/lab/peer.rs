@@ -32,11 +32,11 @@ use nix::unistd::Pid;
 pub(crate) use account::{Account, nanoseconds};
 pub(crate) use answer::Answer;
 pub(crate) use crowd::standing;
-pub(crate) use latencies::{Latencies, Summary};
+pub(crate) use latencies::Latencies;
 pub(crate) use service::Service;
 
 use bulk::Amounts;
-use effort::wait_for_the_word;
+use effort::{Limit, wait_for_the_word};
 
 /// Bytes of a message; requests, answers and most pings are all as long.
 const MESSAGE: usize = 64;
@@ -53,6 +53,9 @@ pub(crate) struct Flags {
     /// The only core to run on
     #[arg(long)]
     core: Option<usize>,
+    /// How long operations that count may begin, where their number does not end them sooner
+    #[arg(long, global = true)]
+    within: Option<humantime::Duration>,
     #[command(subcommand)]
     part: Part,
 }
@@ -121,21 +124,22 @@ pub(crate) fn play(flags: Flags) -> Result<()> {
         Part::Serve { listen } => server::serve(&listen),
         Part::Collect { listen } => crowd::collect(&listen),
         Part::Hold { count, to } => crowd::hold(count, &to),
-        Part::Client(client) => client.measure()?.print(),
+        Part::Client(client) => client.measure(flags.within.map(Into::into))?.print(),
     }
 }
 
 impl Client {
-    fn measure(self) -> Result<Answer> {
+    fn measure(self, within: Option<Duration>) -> Result<Answer> {
         let ready = wait_for_the_word;
+        let limit = |count| Limit { count, within };
         match self {
-            Self::PingPong { to, count, size } => client::ping_pong(to, size, count, ready),
-            Self::Request { to, count } => client::request(to, count, ready),
-            Self::Connect { to, count } => client::connect(to, count, ready),
-            Self::Short { to, count, at_once } => short::visit(to, at_once, count, ready),
+            Self::PingPong { to, count, size } => client::ping_pong(to, size, limit(count), ready),
+            Self::Request { to, count } => client::request(to, limit(count), ready),
+            Self::Connect { to, count } => client::connect(to, limit(count), ready),
+            Self::Short { to, count, at_once } => short::visit(to, at_once, limit(count), ready),
             Self::Bulk { to, bytes, back } => bulk::transfer(to, Amounts { there: bytes, back }, ready),
             Self::Http { to, count, connections, rate: None } => {
-                http::closed_loop(to, connections, count, ready)
+                http::closed_loop(to, connections, limit(count), ready)
             }
             Self::Http { to, count, connections, rate: Some(rate) } => {
                 http::open_loop(to, connections, rate, count, ready)

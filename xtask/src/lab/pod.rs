@@ -68,6 +68,15 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
+    /// Makes a pod without a wire; its name ends in `role`. The address it answers to belongs to none of its interfaces,
+    /// so that whoever connects to it from inside seems to want to go elsewhere.
+    pub(crate) fn alone(lab: &Lab, role: &str) -> Result<Self> {
+        let pod = Self::create(lab.name(role), Wire::SERVER)?;
+        let address = pod.addresses[0].to_string();
+        pod.namespace.ip(&["route", "add", "local", &address, "dev", "lo"])?;
+        Ok(pod)
+    }
+
     fn create(name: String, addresses: [&str; 2]) -> Result<Self> {
         let [v4, v6] = addresses.map(str::parse);
         let addresses = [v4.context("read an IPv4 address")?, v6.context("read an IPv6 address")?];

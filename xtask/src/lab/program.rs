@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,6 +59,11 @@ impl Program {
         }
     }
 
+    /// Asks it to end; one that has ended already cannot be asked.
+    pub(super) fn tell_to_stop(&self) {
+        _ = kill(self.pid(), Signal::SIGTERM);
+    }
+
     /// Asks it to end and waits until it has.
     pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
         self.check()?;
@@ -81,8 +86,19 @@ impl Program {
 
     /// Its resident memory, in bytes (VmRSS of proc_pid_status(5)).
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
-        let file = PathBuf::from(format!("/proc/{}/status", self.child.id()));
-        read_resident(&file)
+        self.memory("status", "VmRSS:")
+    }
+
+    /// Its part of the memory in use, in bytes: pages that others use too are shared out (Pss of
+    /// Documentation/filesystems/proc.rst).
+    pub(crate) fn proportional_bytes(&self) -> Result<u64> {
+        self.memory("smaps_rollup", "Pss:")
+    }
+
+    fn memory(&self, file: &str, field: &str) -> Result<u64> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        parse_memory(&text, field).with_context(|| format!("find {field} in {path}"))
     }
 }
 
@@ -92,13 +108,8 @@ impl Drop for Program {
     }
 }
 
-fn read_resident(status: &Path) -> Result<u64> {
-    let text = fs::read_to_string(status).with_context(|| format!("read {}", status.display()))?;
-    parse_resident(&text).with_context(|| format!("find VmRSS in {}", status.display()))
-}
-
-fn parse_resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn parse_memory(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -113,9 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resident_memory_is_counted_in_bytes() {
-        assert_eq!(parse_resident("Name:\tx\nVmRSS:\t    8200 kB\nRssAnon:\t 1 kB\n"), Some(8200 * 1024));
-        assert_eq!(parse_resident("Name:\tkthreadd\n"), None);
+    fn memory_is_counted_in_bytes() {
+        let status = "Name:\tx\nVmRSS:\t    8200 kB\nRssAnon:\t 1 kB\n";
+        assert_eq!(parse_memory(status, "VmRSS:"), Some(8200 * 1024));
+        assert_eq!(parse_memory("Name:\tkthreadd\n", "VmRSS:"), None);
+        assert_eq!(parse_memory("Pss_Anon: 7 kB\nPss:  12 kB\n", "Pss:"), Some(12 * 1024));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::http::{self, Answer};
-use super::{Lab, Pod, Program, names_in};
+use super::{Lab, Patience, Pod, Program, names_in};
 use crate::process::capture;
 
 /// Where the product pins what outlives its process, one directory per workload.
@@ -52,35 +52,57 @@ impl Sidecar {
     /// Starts a sidecar with `sections` as its configuration (workload name, admin address and access log are added) and
     /// waits until it is ready.
     pub(crate) fn start(lab: &Lab, pod: &Rc<Pod>, sections: &Value, log: Log) -> Result<Self> {
+        Self::begin(lab, pod, sections, log)?.once_ready(lab)
+    }
+
+    /// The same without the wait: several may become ready at the same time.
+    pub(crate) fn begin(lab: &Lab, pod: &Rc<Pod>, sections: &Value, log: Log) -> Result<Self> {
         Self::launch(lab, pod, &["sidecar"], sections, log)
     }
 
     /// Starts the capture alone, for a foreign proxy of the pod that listens on a port, and waits until it is ready.
     pub(crate) fn capture(lab: &Lab, pod: &Rc<Pod>, sections: &Value, port: u16) -> Result<Self> {
-        Self::launch(lab, pod, &["capture", "--to-port", &port.to_string()], sections, Log::Off)
+        Self::launch(lab, pod, &["capture", "--to-port", &port.to_string()], sections, Log::Off)?
+            .once_ready(lab)
+    }
+
+    fn once_ready(mut self, lab: &Lab) -> Result<Self> {
+        self.until_ready(lab.patience())?;
+        Ok(self)
     }
 
     fn launch(lab: &Lab, pod: &Rc<Pod>, arguments: &[&str], sections: &Value, log: Log) -> Result<Self> {
         let access_log = lab.file(&format!("{}.access.log", pod.name()));
-        let file = lab.file(&format!("{}.yaml", pod.name()));
+        // In a directory of its own: it is the directory that a sidecar watches, and others write their logs meanwhile.
+        let directory = lab.file(pod.name());
+        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+        let file = directory.join("sidestep.yaml");
         let document = document(sections, pod.workload(), (log == Log::Kept).then_some(&access_log));
         fs::write(&file, format!("{document:#}\n")).with_context(|| format!("write {}", file.display()))?;
         let mut command = pod.sidecar(lab.sidestep());
         command.args(arguments).arg("--config").arg(&file);
         let name = format!("the sidecar of {}", pod.name());
         let program = Program::start(&name, command, lab.file(&format!("{}.sidecar.log", pod.name())))?;
-        let mut sidecar = Self {
+        Ok(Self {
             pod: Rc::clone(pod),
             sidestep: lab.sidestep().to_owned(),
             program,
             access_log,
             end: End::Open,
-        };
-        lab.patience().until(&format!("{name} to be ready"), || {
-            sidecar.program.check()?;
-            Ok(sidecar.ask("/readyz").ok().filter(|answer| answer.status == 200))
-        })?;
-        Ok(sidecar)
+        })
+    }
+
+    /// Waits until it serves.
+    pub(crate) fn until_ready(&mut self, patience: Patience<'_>) -> Result<()> {
+        patience.until(&format!("the sidecar of {} to be ready", self.pod.name()), || {
+            self.program.check()?;
+            Ok(self.ask("/readyz").ok().filter(|answer| answer.status == 200).map(drop))
+        })
+    }
+
+    /// Asks it to end and does not wait: whoever drops it does.
+    pub(crate) fn tell_to_stop(&self) {
+        self.program.tell_to_stop();
     }
 
     /// Its process id.
@@ -91,6 +113,11 @@ impl Sidecar {
     /// Its resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         self.program.resident_bytes()
+    }
+
+    /// Its part of the memory in use, in bytes.
+    pub(crate) fn proportional_bytes(&self) -> Result<u64> {
+        self.program.proportional_bytes()
     }
 
     /// The whole lines of its access log so far.

@@ -1,5 +1,6 @@
 //! Listeners and instances from their start to their end.
 
+use super::super::Threads;
 use super::*;
 use crate::model::{Side, Verdict};
 
@@ -106,6 +107,48 @@ async fn new_limits_hold_for_new_connections() {
     let mut client = bench.connect().await;
     assert!(within(client.read(&mut [0])).await.is_err());
     assert_eq!(bench.ended().await.fault.unwrap().doing, "admit connection");
+}
+
+#[tokio::test]
+async fn connections_on_threads_of_their_own_carry_bytes_and_are_cut_off() {
+    let threads = Threads::start(2).unwrap();
+    let handoffs = Fixed { destination: Mutex::new(Some(echo().await)), ..Fixed::default() };
+    let bench = Bench::on(threads.workers(), Direction::Outbound, LIMITS, handoffs);
+    let mut clients = Vec::new();
+    for number in 0..8 {
+        let mut client = bench.connect().await;
+        client.write_all(&[number]).await.unwrap();
+        clients.push(client);
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(usize::from(within(client.read_u8()).await.unwrap()), number);
+    }
+    assert_eq!(bench.instance.active(), 8);
+    bench.instance.cut_off();
+    within(bench.instance.idle()).await;
+    for client in &mut clients {
+        let error = within(client.read_u8()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+    within(bench.listening.close()).await;
+}
+
+#[tokio::test]
+async fn threads_that_end_reset_and_tell_every_connection() {
+    let threads = Threads::start(2).unwrap();
+    let handoffs = Fixed { destination: Mutex::new(Some(echo().await)), ..Fixed::default() };
+    let bench = Bench::on(threads.workers(), Direction::Outbound, LIMITS, handoffs);
+    let (mut one, mut two) = (bench.connect().await, bench.connect().await);
+    for client in [&mut one, &mut two] {
+        client.write_all(b"x").await.unwrap();
+        within(client.read_u8()).await.unwrap();
+    }
+    drop(threads);
+    for client in [&mut one, &mut two] {
+        let error = within(client.read_u8()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+    assert_eq!(bench.all_ended(2).await.len(), 2);
 }
 
 #[test]

@@ -1,36 +1,44 @@
 //! One run of a client, with what everybody used for it.
 
-use std::io::Read as _;
-use std::process::Stdio;
-
-use anyhow::{Context, Result, ensure};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use anyhow::{Context, Result};
 use nix::unistd::Pid;
 
-use super::account::Account;
+use crate::bench::account::{Measured, Watched, watch};
 use crate::bench::pair::Pair;
 use crate::bench::seating::{Cores, Role, Seating};
 use crate::bench::work::Work;
-use crate::lab::peer::Answer;
+use crate::lab::peer::Account;
 
 /// Everything on one core, so that nobody's time hides behind somebody else's.
 pub(super) const SEATING: Seating = Seating::OneCore;
 
 /// What came of a run.
 #[derive(Debug, Clone)]
-pub(super) struct Played {
-    pub(super) answer: Answer,
-    /// How many operations there were.
-    pub(super) operations: usize,
-    /// The client's process, which has ended.
-    pub(super) client: Pid,
-    accounts: Vec<(Role, Account)>,
-}
+pub(super) struct Played(Measured);
 
 impl Played {
-    /// What one role used during the run; nothing if nobody played it.
-    pub(super) fn account(&self, role: Role) -> Option<Account> {
-        self.accounts.iter().find(|(who, _)| *who == role).map(|(_, account)| *account)
+    /// What one role used during the run.
+    pub(super) fn account(&self, role: Role) -> Account {
+        match role {
+            Role::Client => self.0.answer.account,
+            Role::Server => self.0.server,
+            Role::Proxy => self.0.proxy,
+        }
+    }
+
+    /// Median of an operation, in microseconds.
+    pub(super) fn p50_us(&self) -> f64 {
+        self.0.answer.whole.quantile(0.5) as f64 / 1e3
+    }
+
+    /// How many operations there were.
+    pub(super) fn operations(&self) -> f64 {
+        self.0.answer.operations as f64
+    }
+
+    /// The client's process, which has ended.
+    pub(super) fn client(&self) -> Pid {
+        Pid::from_raw(self.0.answer.process.cast_signed())
     }
 }
 
@@ -38,38 +46,14 @@ impl Played {
 pub(super) fn play(pair: &Pair, work: Work, count: usize, cores: Cores) -> Result<Played> {
     pair.forget_connections()?;
     let core = pair.seat(SEATING, cores)?;
-    let others = others(pair);
-    let before: Vec<Account> = accounts(&others)?;
-    let mut command = work.part().client(pair.client_pod(), pair.server_at(work), count, Some(core));
-    let mut client = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start a client")?;
-    let process = Pid::from_raw(client.id().cast_signed());
-    let mut said = String::new();
-    if let Some(stdout) = &mut client.stdout {
-        stdout.read_to_string(&mut said).context("read a client's answer")?;
-    }
-    // It has ended, but its account is kept until somebody waits for it.
-    waitid(Id::Pid(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
-        .context("wait for a client's end")?;
-    let own = Account::of(process);
-    let status = client.wait().context("wait for a client")?;
-    ensure!(status.success(), "{} with {} ended with {status}", work.title(), pair.mode().title());
-    let answer: Answer =
-        serde_json::from_str(&said).with_context(|| format!("expected a peer's answer, found {said:?}"))?;
-    let mut used = vec![(Role::Client, own?)];
-    for ((role, _), (after, before)) in others.iter().zip(accounts(&others)?.into_iter().zip(before)) {
-        used.push((*role, after.since(before)));
-    }
-    // Few enough warm a client up for round trips not to be counted; connections are all counted.
-    let operations = (answer.whole.count() as usize).max(answer.connections);
-    Ok(Played { answer, operations, client: process, accounts: used })
+    let watched = Watched { proxies: pair.proxy_pids()?, server: pair.server_pid(), cores: [core].into() };
+    let mut client = work.part().client(pair.client_pod(), pair.server_at(work), count, Some(core));
+    let measured = watch(&mut client, &watched);
+    measured.map(Played).with_context(|| format!("{} with {}", work.title(), pair.mode().title()))
 }
 
 /// The processes that live through a run.
 pub(super) fn others(pair: &Pair) -> Vec<(Role, Pid)> {
     let server = (Role::Server, pair.server_pid());
     std::iter::once(server).chain(pair.sidecar_pid().map(|proxy| (Role::Proxy, proxy))).collect()
-}
-
-fn accounts(of: &[(Role, Pid)]) -> Result<Vec<Account>> {
-    of.iter().map(|(_, process)| Account::of(*process)).collect()
 }

@@ -1,7 +1,6 @@
 //! How often our BPF programs run and how long they take, by the kernel's statistics.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -12,30 +11,7 @@ use crate::process::capture;
 
 /// Whether the kernel keeps statistics of BPF programs (Documentation/admin-guide/sysctl/kernel.rst). They cost each run
 /// of every program on the machine some nanoseconds.
-const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// The kernel's statistics, kept as long as this lives.
-#[derive(Debug)]
-pub(super) struct Statistics {
-    before: String,
-}
-
-impl Statistics {
-    /// Has them kept.
-    pub(super) fn keep() -> Result<Self> {
-        let before = fs::read_to_string(SWITCH).with_context(|| format!("read {SWITCH}"))?;
-        fs::write(SWITCH, "1").with_context(|| format!("write to {SWITCH}"))?;
-        Ok(Self { before: before.trim().to_owned() })
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        if let Err(error) = fs::write(SWITCH, &self.before) {
-            eprintln!("bench: {SWITCH} was {} and still is 1: {error}", self.before);
-        }
-    }
-}
+pub(super) const STATISTICS: &str = "kernel/bpf_stats_enabled";
 
 /// How often a program has run and how long in all.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Samples of all rounds, summed up and compared.
 
-use super::{Figure, Pace, Sample, Steered};
+use super::{Better, Figure, Measure, Pace, Sample, Steered};
 use crate::bench::mode::Mode;
 use crate::bench::seating::Seating;
 use crate::bench::spread::Spread;
@@ -63,40 +63,47 @@ impl Comparison {
         Spread::of(lags.map(|lag| lag.quantile(0.99) as f64 / 1e3))
     }
 
-    /// A figure of `mode` over that of `reference`, round by round.
+    /// A figure of `mode` over the best that one of `references` has, round by round. Where the references have nothing to
+    /// compare with in most rounds (they add no more than noise does), there is none.
     pub(crate) fn ratio(
         &self,
         mode: Mode,
-        reference: Mode,
+        references: &[Mode],
         work: Work,
         seating: Seating,
-        figure: Figure,
+        measure: Measure,
     ) -> Option<Spread> {
-        let at = |round, mode| self.one(round, mode, work, seating, figure);
+        let at = |round, mode| self.measured(round, mode, work, seating, measure);
         let ratios = self.rounds().filter_map(|round| {
-            let reference = at(round, reference).filter(|figure| *figure > 0.0)?;
-            Some(at(round, mode)? / reference)
-        });
-        Spread::of(ratios)
-    }
-
-    /// What `mode` adds to no capture over what `reference` adds to it, round by round. None where the reference adds
-    /// nothing that can be told from noise in most rounds.
-    pub(crate) fn added_ratio(
-        &self,
-        mode: Mode,
-        reference: Mode,
-        work: Work,
-        seating: Seating,
-        figure: Figure,
-    ) -> Option<Spread> {
-        let at = |round, mode| self.one(round, mode, work, seating, figure);
-        let ratios = self.rounds().filter_map(|round| {
-            let nothing = at(round, Mode::NoCapture)?;
-            let added = at(round, reference)? - nothing;
-            (added > 0.0).then_some((at(round, mode)? - nothing) / added)
+            let of_references = references.iter().filter_map(|&reference| at(round, reference));
+            let best = match measure.figure().better() {
+                Better::Less => of_references.min_by(f64::total_cmp),
+                Better::More => of_references.max_by(f64::total_cmp),
+            };
+            Some(at(round, mode)? / best.filter(|best| *best > 0.0)?)
         });
         Spread::of(ratios).filter(|spread| spread.of * 2 > self.rounds().len())
+    }
+
+    /// What a mode adds to no capture, round by round.
+    pub(crate) fn added(&self, mode: Mode, work: Work, seating: Seating, figure: Figure) -> Option<Spread> {
+        let measure = Measure::Added(figure);
+        Spread::of(self.rounds().filter_map(|round| self.measured(round, mode, work, seating, measure)))
+    }
+
+    fn measured(
+        &self,
+        round: usize,
+        mode: Mode,
+        work: Work,
+        seating: Seating,
+        measure: Measure,
+    ) -> Option<f64> {
+        let whole = self.one(round, mode, work, seating, measure.figure())?;
+        match measure {
+            Measure::Whole(_) => Some(whole),
+            Measure::Added(figure) => Some(whole - self.one(round, Mode::NoCapture, work, seating, figure)?),
+        }
     }
 }
 
@@ -121,9 +128,12 @@ mod tests {
             sample(1, Mode::RelayIptables, 1_800),
         ]);
         let (seat, work, p50) = (Seating::OneCore, Work::PingPong, Figure::P50);
-        let added = comparison.added_ratio(Mode::RelayEbpf, Mode::RelayIptables, work, seat, p50).unwrap();
+        let ratio = |reference, measure| {
+            comparison.ratio(Mode::RelayEbpf, &[reference], work, seat, measure).unwrap()
+        };
+        let added = ratio(Mode::RelayIptables, Measure::Added(p50));
         assert!((added.lower - 0.8).abs() < 1e-9 && (added.upper - 0.8).abs() < 1e-9, "{added:?}");
-        let whole = comparison.ratio(Mode::RelayEbpf, Mode::NoCapture, work, seat, p50).unwrap();
+        let whole = ratio(Mode::NoCapture, Measure::Whole(p50));
         assert!((whole.median - 1.64).abs() < 1e-9, "{whole:?}");
     }
 
@@ -136,10 +146,28 @@ mod tests {
         ]);
         let (seat, work) = (Seating::OneCore, Work::PingPong);
         let compare =
-            |figure| comparison.added_ratio(Mode::RelayEbpf, Mode::RelayIptables, work, seat, figure);
-        assert_eq!(compare(Figure::P50), None);
-        assert_eq!(compare(Figure::ProxyCpu), None);
-        assert_eq!(comparison.ratio(Mode::RelayEbpf, Mode::NoCapture, work, seat, Figure::ProxyCpu), None);
+            |reference, measure| comparison.ratio(Mode::RelayEbpf, &[reference], work, seat, measure);
+        assert_eq!(compare(Mode::RelayIptables, Measure::Added(Figure::P50)), None);
+        assert_eq!(compare(Mode::NoCapture, Measure::Whole(Figure::ProxyCpu)), None);
+    }
+
+    #[test]
+    fn the_best_of_several_is_chosen_anew_in_each_round() {
+        let comparison = comparison(vec![
+            sample(0, Mode::RelayEbpf, 500),
+            sample(0, Mode::HaproxyIptables, 1_000),
+            sample(0, Mode::NginxIptables, 2_000),
+            sample(1, Mode::RelayEbpf, 500),
+            sample(1, Mode::HaproxyIptables, 2_000),
+            sample(1, Mode::NginxIptables, 1_000),
+        ]);
+        let foreign = [Mode::HaproxyIptables, Mode::NginxIptables, Mode::EnvoyTcpIptables];
+        let ratio = |figure| {
+            let (work, seat) = (Work::PingPong, Seating::OneCore);
+            comparison.ratio(Mode::RelayEbpf, &foreign, work, seat, Measure::Whole(figure)).unwrap()
+        };
+        assert!((ratio(Figure::P50).upper - 0.5).abs() < 1e-9, "{:?}", ratio(Figure::P50));
+        assert!((ratio(Figure::Rate).lower - 2.0).abs() < 1e-9, "{:?}", ratio(Figure::Rate));
     }
 
     #[test]

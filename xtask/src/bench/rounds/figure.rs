@@ -36,6 +36,41 @@ pub(crate) enum Figure {
     PeakRss,
 }
 
+/// Which way of a figure is the good one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Better {
+    /// The less the better.
+    Less,
+    /// The more the better.
+    More,
+}
+
+/// How a figure is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// As it is.
+    Whole(Figure),
+    /// Without what the same work has with no capture.
+    Added(Figure),
+}
+
+impl Measure {
+    pub(crate) fn figure(self) -> Figure {
+        match self {
+            Self::Whole(figure) | Self::Added(figure) => figure,
+        }
+    }
+}
+
+impl Figure {
+    pub(super) fn better(self) -> Better {
+        match self {
+            Self::Rate | Self::Throughput => Better::More,
+            _ => Better::Less,
+        }
+    }
+}
+
 impl Sample {
     /// A figure in its unit; none if the sample has none.
     pub(super) fn figure(&self, figure: Figure) -> Option<f64> {

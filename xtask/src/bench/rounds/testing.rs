@@ -7,7 +7,7 @@ use crate::bench::work::Work;
 use crate::lab::peer::{Account, Answer, Latencies};
 
 /// Ten ping-pongs that all took as long.
-pub(super) fn sample(round: usize, mode: Mode, nanoseconds: u64) -> Sample {
+pub(crate) fn sample(round: usize, mode: Mode, nanoseconds: u64) -> Sample {
     let answer = Answer {
         outcome: Answer::CONNECTED.to_owned(),
         connections: 1,
@@ -18,6 +18,7 @@ pub(super) fn sample(round: usize, mode: Mode, nanoseconds: u64) -> Sample {
         connect: None,
         lag: None,
         account: Account::default(),
+        process: 1,
     };
     Sample {
         round,

@@ -33,6 +33,8 @@ pub(crate) struct Answer {
     pub(crate) lag: Option<Latencies>,
     /// What the client itself spent on them.
     pub(crate) account: Account,
+    /// Its process, which has ended when this is heard.
+    pub(crate) process: u32,
 }
 
 impl Answer {
@@ -51,6 +53,7 @@ impl Answer {
             connect: None,
             lag: None,
             account: effort.account,
+            process: std::process::id(),
         })
     }
 
@@ -62,7 +65,7 @@ impl Answer {
     /// Runs a client and reads its answer.
     pub(crate) fn of(client: &mut Command) -> Result<Self> {
         let text = capture(client)?;
-        Self::read(text.lines().last().unwrap_or_default())
+        Self::read(&text)
     }
 
     /// Runs a client and looks at something twice: when it is warm, and when it has its answer. In between are the
@@ -88,8 +91,10 @@ impl Answer {
         Ok((Self::read(&text)?, looks))
     }
 
-    fn read(text: &str) -> Result<Self> {
-        serde_json::from_str(text).with_context(|| format!("expected a peer's answer, found {text:?}"))
+    /// Reads all that a client has said; its answer is the last line.
+    pub(crate) fn read(text: &str) -> Result<Self> {
+        let line = text.lines().last().unwrap_or_default();
+        serde_json::from_str(line).with_context(|| format!("expected a peer's answer, found {text:?}"))
     }
 }
 

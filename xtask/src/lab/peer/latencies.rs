@@ -21,7 +21,7 @@ pub(crate) struct Latencies {
     counts: BTreeMap<u64, u64>,
 }
 
-/// The quantiles that people ask for.
+/// The quantiles that people ask for, and the mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) count: u64,
@@ -31,6 +31,7 @@ pub(crate) struct Summary {
     pub(crate) p99_ns: u64,
     pub(crate) p999_ns: u64,
     pub(crate) max_ns: u64,
+    pub(crate) mean_ns: u64,
 }
 
 impl Latencies {
@@ -88,7 +89,16 @@ impl Latencies {
             p99_ns: self.quantile(0.99),
             p999_ns: self.quantile(0.999),
             max_ns: self.max(),
+            mean_ns: self.mean(),
         }
+    }
+
+    fn mean(&self) -> u64 {
+        let all: u128 =
+            self.counts.iter().map(|(&value, &count)| u128::from(value) * u128::from(count)).sum();
+        let mean = all / u128::from(self.count()).max(1);
+        // It is not above the slowest.
+        u64::try_from(mean).unwrap_or(u64::MAX)
     }
 }
 
@@ -122,6 +132,7 @@ mod tests {
             p99_ns: 990,
             p999_ns: 999,
             max_ns: 1000,
+            mean_ns: 500,
         };
         assert_eq!(latencies.summary(), expected);
         assert_eq!((latencies.quantile(0.0), latencies.quantile(1.0)), (1, 1000));

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use super::answer::Answer;
-use super::effort::{Counted, Ready, nanoseconds_since};
+use super::effort::{Counted, Limit, Ready, nanoseconds_since};
 use super::latencies::Latencies;
 use super::poller::{Notices, Poller, Until};
 use super::{MESSAGE, WARM_UP, many};
@@ -28,11 +28,12 @@ pub(super) fn serve(listener: &TcpListener) {
 }
 
 /// Connections of one request each, `at_once` of them open all the time.
-pub(super) fn visit(to: SocketAddr, at_once: usize, count: usize, ready: Ready) -> Result<Answer> {
+pub(super) fn visit(to: SocketAddr, at_once: usize, limit: Limit, ready: Ready) -> Result<Answer> {
     let poller = Poller::new()?;
-    Visits::default().make(&poller, to, at_once, WARM_UP).context("warm up")?;
+    Visits::default().make(&poller, to, at_once, Limit::of(WARM_UP)).context("warm up")?;
     let counted = Counted::begin(ready)?;
-    let visits = Visits::default().make(&poller, to, at_once, count)?;
+    let visits = Visits::default().make(&poller, to, at_once, limit)?;
+    let count = visits.wholes.len();
     let bytes = 2 * (MESSAGE * count) as u64;
     let answer = Answer::connected(WARM_UP + count, visits.wholes, bytes, counted.end()?)?;
     Ok(Answer { connect: Some(Latencies::of(visits.connects)?), ..answer })
@@ -62,14 +63,14 @@ enum Progress {
 }
 
 impl Visits {
-    fn make(mut self, poller: &Poller, to: SocketAddr, at_once: usize, count: usize) -> Result<Self> {
-        let mut notices = Notices::new();
+    fn make(mut self, poller: &Poller, to: SocketAddr, at_once: usize, limit: Limit) -> Result<Self> {
+        let (mut notices, began) = (Notices::new(), Instant::now());
         let mut places = Vec::with_capacity(at_once);
-        for place in 0..at_once.min(count) {
+        for place in 0..at_once.min(limit.count) {
             places.push(Some(Visit::begin(poller, to, place)?));
         }
         let mut begun = places.len();
-        while self.wholes.len() < count {
+        while self.wholes.len() < begun {
             poller.wait(&mut notices)?;
             for place in notices.numbers() {
                 let Some(visit) = places[place].as_mut() else { continue };
@@ -77,10 +78,10 @@ impl Visits {
                     visit.ask(poller, place)?;
                     self.connects.push(nanoseconds_since(visit.began));
                 } else if visit.has_its_answer()? {
-                    let began = visit.began;
+                    let visited = visit.began;
                     places[place] = None;
-                    self.wholes.push(nanoseconds_since(began));
-                    if begun < count {
+                    self.wholes.push(nanoseconds_since(visited));
+                    if limit.allows(begun, began) {
                         places[place] = Some(Visit::begin(poller, to, place)?);
                         begun += 1;
                     }
@@ -146,7 +147,7 @@ mod tests {
         let to = address(&listener);
         thread::spawn(move || serve(&listener));
         for (at_once, count) in [(8, 100), (8, 3), (1, 5)] {
-            let answer = visit(to, at_once, count, no_wait).unwrap();
+            let answer = visit(to, at_once, Limit::of(count), no_wait).unwrap();
             assert_eq!((answer.whole.count(), answer.operations), (count as u64, count as u64));
             let connects = answer.connect.unwrap();
             assert_eq!(connects.count(), count as u64);
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn a_refused_visit_is_said() {
         let closed = address(&listener());
-        let error = visit(closed, 8, 10, no_wait).unwrap_err();
+        let error = visit(closed, 8, Limit::of(10), no_wait).unwrap_err();
         assert!(format!("{error:#}").contains("refused"), "{error:#}");
     }
 }

@@ -172,6 +172,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::thread;
 
+    use super::super::super::effort::Limit;
     use super::super::super::testing::{address, listener, no_wait};
     use super::super::{RESPONSE, closed_loop, message, serve};
     use super::*;
@@ -215,7 +216,7 @@ mod tests {
         let open = open_loop(to, 1, 1_000.0, 600, no_wait).unwrap();
         assert!(open.whole.quantile(0.9) > half, "{:?}", open.whole.summary());
         // Who asks only when it has its answer feels one slow request, and says that all is well.
-        let closed = closed_loop(to, 1, 600, no_wait).unwrap();
+        let closed = closed_loop(to, 1, Limit::of(600), no_wait).unwrap();
         assert!(
             closed.whole.quantile(0.9) < half && closed.whole.max() > half,
             "{:?}",
