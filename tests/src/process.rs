@@ -262,6 +262,23 @@ impl Process {
         told.collect::<Vec<_>>().join("\n")
     }
 
+    /// How many descriptors it has open when nothing is under way: whoever has just asked it something, as to whether it is
+    /// ready, has got the answer a moment before it closes the connection.
+    ///
+    /// # Panics
+    /// When the number does not come to rest within the patience.
+    #[must_use]
+    pub fn idle_descriptors(&self) -> usize {
+        const ALIKE: usize = 6;
+        let (mut last, mut alike) = (self.descriptors(), 1);
+        eventually("the number of descriptors comes to rest", || {
+            let now = self.descriptors();
+            alike = if now == last { alike + 1 } else { 1 };
+            last = now;
+            if alike == ALIKE { Ok(now) } else { Err(now) }
+        })
+    }
+
     fn status_field(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use tokio::net::TcpSocket;
+use socket2::Socket;
 
 use super::canonical;
 use super::dial::Dial;
@@ -23,7 +23,7 @@ pub(super) struct Accepted {
     /// The socket to whoever connected, watched by that worker.
     pub(super) leg: Leg,
     /// A socket for the other leg, of the listener's family.
-    pub(super) second: TcpSocket,
+    pub(super) second: Socket,
     /// Whoever connected.
     pub(super) client: ClientAddr,
     /// The listener that accepted it.

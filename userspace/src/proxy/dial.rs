@@ -1,5 +1,6 @@
 //! The second leg: one attempt to reach the upstream, given up as soon as it is pointless.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -8,8 +9,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use super::Handoffs;
 use super::connection::blame;
@@ -40,7 +42,7 @@ impl Dial<'_> {
     /// A client that only closed its sending half stays: it may have said all it has to say.
     pub(super) async fn run(
         &self,
-        at_hand: Option<TcpSocket>,
+        at_hand: Option<Socket>,
         accepted: &TcpStream,
         patience: Duration,
     ) -> Result<TcpStream, Fault> {
@@ -63,7 +65,7 @@ impl Dial<'_> {
         }
     }
 
-    async fn connect(&self, at_hand: Option<TcpSocket>) -> Result<TcpStream, Fault> {
+    async fn connect(&self, at_hand: Option<Socket>) -> Result<TcpStream, Fault> {
         let spread = self.direction == Direction::Inbound && self.upstream.0.is_ipv4();
         match self.attempt(at_hand, Source::Any).await {
             // The app's address has no local port left for us (about 28,000 by default): another loopback address
@@ -75,7 +77,7 @@ impl Dial<'_> {
         }
     }
 
-    async fn attempt(&self, at_hand: Option<TcpSocket>, source: Source) -> Result<TcpStream, Fault> {
+    async fn attempt(&self, at_hand: Option<Socket>, source: Source) -> Result<TcpStream, Fault> {
         let socket = open(at_hand, self.upstream.0, source)
             .map_err(|source| Fault::new(Side::Agent, "open socket", source))?;
         if self.direction == Direction::Inbound {
@@ -83,26 +85,49 @@ impl Dial<'_> {
                 .leave_client(socket.as_fd(), self.client)
                 .map_err(|source| Fault::new(Side::Agent, "leave client address", source))?;
         }
-        socket.connect(self.upstream.0).await.map_err(|source| {
+        connect(socket, self.upstream.0).await.map_err(|source| {
             let side = if is_our_own(&source) { Side::Agent } else { blame(End::Upstream, self.direction) };
             Fault::new(side, "dial upstream", source)
         })
     }
 }
 
-fn open(at_hand: Option<TcpSocket>, upstream: SocketAddr, source: Source) -> io::Result<TcpSocket> {
+/// A socket to dial with.
+pub(super) fn socket(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+fn open(at_hand: Option<Socket>, upstream: SocketAddr, source: Source) -> io::Result<Socket> {
     let socket = match at_hand {
         Some(socket) => socket,
-        None if upstream.is_ipv4() => TcpSocket::new_v4()?,
-        None => TcpSocket::new_v6()?,
+        None => socket(Domain::for_address(upstream))?,
     };
-    socket.set_nodelay(true)?;
     if source == Source::Spread {
         // The port is chosen at connect(), when the whole four-tuple is known (ip(7), since Linux 4.2).
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(SocketAddr::new(IpAddr::V4(next_spread()), 0))?;
+        socket.bind(&SocketAddr::new(IpAddr::V4(next_spread()), 0).into())?;
     }
     Ok(socket)
+}
+
+/// Connects; the current runtime watches the stream.
+async fn connect(socket: Socket, upstream: SocketAddr) -> io::Result<TcpStream> {
+    match socket.connect(&upstream.into()) {
+        Err(error) if errno(&error) != Some(Errno::EINPROGRESS) => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    poll_fn(|context| stream.poll_write_ready(context)).await?;
+    // A connect that failed has left its error on the socket, which epoll has told of (tcp_poll in net/ipv4/tcp.c): a
+    // connect that did not fail need not be asked.
+    match stream.try_io(Interest::ERROR, || stream.take_error()) {
+        Ok(Some(error)) => Err(error),
+        Ok(None) => Ok(stream),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(stream),
+        Err(error) => Err(error),
+    }
 }
 
 /// The next address of 127.199.0.0/16, round robin.
@@ -142,7 +167,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..3 {
             let socket = open(None, upstream, Source::Spread).unwrap();
-            let dialled = socket.connect(upstream).await.unwrap();
+            let dialled = connect(socket, upstream).await.unwrap();
             let (_, peer) = listener.accept().await.unwrap();
             assert_eq!(peer, dialled.local_addr().unwrap());
             let IpAddr::V4(from) = peer.ip() else { panic!("{peer} is not IPv4") };

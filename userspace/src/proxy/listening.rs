@@ -1,19 +1,24 @@
 //! The accept loop: it never ends because of what a client or a lack of descriptors does to it.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use socket2::SockRef;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, SockRef, Socket};
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::canonical;
 use super::connection::{self, Accepted};
+use super::dial;
 use super::instance::Instance;
 use super::leg::Leg;
 use super::throttle::Throttle;
@@ -54,7 +59,14 @@ impl Listening {
         instance.own.add(address);
         let ours = Ours { instance, address };
         let (close, closed) = oneshot::channel();
-        let accepting = Accepting { ours, listener, direction, second: None, log: Throttle::new(LOG_PERIOD) };
+        let accepting = Accepting {
+            ours,
+            listener,
+            direction,
+            second: None,
+            backlog: Backlog::Filled,
+            log: Throttle::new(LOG_PERIOD),
+        };
         let task = home.spawn(accepting.run(closed));
         Ok(Self { address, close: Some(close), task })
     }
@@ -101,8 +113,18 @@ struct Accepting {
     /// The socket for the second leg of the next connection. A connection is accepted only when its second leg has
     /// a descriptor already: when descriptors run out, connections wait in the backlog instead of being accepted and
     /// reset, and a burst cannot take the descriptors that its own dials need.
-    second: Option<TcpSocket>,
+    second: Option<Socket>,
+    backlog: Backlog,
     log: Throttle,
+}
+
+/// What is known of the backlog when the runtime last called the listener ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backlog {
+    /// There is a connection in it.
+    Filled,
+    /// One was taken; there may be more.
+    Tapped,
 }
 
 impl Accepting {
@@ -139,14 +161,24 @@ impl Accepting {
         }
         let (stream, peer) = loop {
             let mut ready = self.listener.readable().await?;
+            // Looking is cheap; an accept in vain has the kernel make a socket and a file first.
+            if self.backlog == Backlog::Tapped && !is_readable(self.listener.get_ref())? {
+                ready.clear_ready();
+                self.backlog = Backlog::Filled;
+                continue;
+            }
+            self.backlog = Backlog::Tapped;
             if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref())) {
                 break accepted?;
             }
+            self.backlog = Backlog::Filled;
         };
-        match self.second.take() {
-            Some(second) => self.ours.admit(stream, peer, second, self.direction),
-            None => Ok(()),
+        if let Some(second) = self.second.take() {
+            self.ours.admit(stream, peer, second, self.direction)?;
         }
+        // The connection dials before we prepare for the next.
+        let_others_run().await;
+        Ok(())
     }
 
     /// Takes what had been queued before the listener was asked to close.
@@ -183,15 +215,15 @@ impl Accepting {
 
 impl Ours {
     /// A socket of the listener's own family: what comes in over IPv4 mostly goes on over IPv4.
-    fn second(&self) -> io::Result<TcpSocket> {
-        if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+    fn second(&self) -> io::Result<Socket> {
+        dial::socket(Domain::for_address(self.address))
     }
 
     fn admit(
         &self,
         stream: std::net::TcpStream,
         peer: SocketAddr,
-        second: TcpSocket,
+        second: Socket,
         direction: Direction,
     ) -> io::Result<()> {
         let seat = self.instance.workers.seat();
@@ -217,6 +249,25 @@ impl Ours {
         }
         Ok(())
     }
+}
+
+/// Whether a read, or an accept, would find something.
+fn is_readable(socket: impl AsFd) -> io::Result<bool> {
+    let found = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)?;
+    Ok(found > 0)
+}
+
+/// Lets every task run that is ready now. Unlike tokio's `yield_now`, it does not have the runtime look for events first.
+async fn let_others_run() {
+    let mut waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Whether accept(2) reports what befell one connection in the backlog, so that the next one is to be tried at once.

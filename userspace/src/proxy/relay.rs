@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use flow::{Flow, Stop};
+use flow::{Farewell, Flow, Stop};
 use idle::Idle;
 pub(super) use pipe::Pipes;
 
@@ -49,7 +49,7 @@ pub(super) struct Broken {
 
 /// Relays until both sides have closed, one of them broke, or nothing moved for `idle`.
 ///
-/// When it returns an error both sockets are to be reset. The `seat` is given up as soon as one side has closed.
+/// When it returns, both sockets are to be closed at once: in order if all went well, else reset. The `seat` is given up as soon as one side has closed.
 pub(super) async fn relay(
     client: &TcpStream,
     upstream: &TcpStream,
@@ -94,12 +94,13 @@ pub(super) async fn relay(
 
 /// Moves `flow`; if its sink broke, hands on what the sink had still said before it did.
 fn step(flow: &mut Flow<'_>, back: &mut Flow<'_>, context: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-    let polled = flow.poll(context);
+    let farewell = if back.has_ended() { Farewell::Close } else { Farewell::Shutdown };
+    let polled = flow.poll(context, farewell);
     if let Poll::Ready(Err(Stop::Sink(..))) = polled {
         // A server that answers and closes without reading everything resets the connection behind its answer.
         // Directly connected, the client would still find the answer in its queue. Best effort: what matters
         // now is the first error.
-        let _ = back.poll(context);
+        let _ = back.poll(context, Farewell::Shutdown);
     }
     polled
 }

@@ -55,7 +55,6 @@ pub(crate) struct Report {
 impl Report {
     /// A report of nothing yet.
     pub(crate) fn new(machine: Machine, plan: Plan) -> Self {
-        let notes = machine.warnings();
         Self {
             machine,
             plan,
@@ -68,7 +67,7 @@ impl Report {
             curves: Vec::new(),
             sections: Vec::new(),
             targets: Vec::new(),
-            notes,
+            notes: Vec::new(),
         }
     }
 

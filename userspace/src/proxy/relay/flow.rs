@@ -60,6 +60,15 @@ enum State<'a> {
     Ended,
 }
 
+/// How the sink is told that the source has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// Here: the other direction goes on.
+    Shutdown,
+    /// By whoever closes both sockets at once when this flow is ready: the other direction has ended before.
+    Close,
+}
+
 /// What is left of a partial write.
 struct Rest {
     bytes: Box<[u8]>,
@@ -89,6 +98,11 @@ impl<'a> Flow<'a> {
         *self.moved
     }
 
+    /// Whether the source has ended and nothing of it is left.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
     /// Whether the flow reads from its source now, and so learns of a reset by itself.
     pub(super) fn reads(&self) -> bool {
         match &self.state {
@@ -99,12 +113,12 @@ impl<'a> Flow<'a> {
     }
 
     /// Moves what can be moved. Ready once the source has ended, all its bytes were written and the sink was told.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, farewell: Farewell) -> Poll<Result<(), Stop>> {
         for _ in 0..ROUNDS {
             ready!(match &self.state {
-                State::Copying => self.copy(context),
+                State::Copying => self.copy(context, farewell),
                 State::Owing(_) => self.settle(context),
-                State::Splicing(_) => self.splice(context),
+                State::Splicing(_) => self.splice(context, farewell),
                 State::Ended => return Poll::Ready(Ok(())),
             })?;
         }
@@ -113,12 +127,12 @@ impl<'a> Flow<'a> {
     }
 
     /// One read and the write of what it brought.
-    fn copy(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    fn copy(&mut self, context: &mut Context<'_>, farewell: Farewell) -> Poll<Result<(), Stop>> {
         SCRATCH_BUFFER.with_borrow_mut(|scratch| {
             let read = ready!(socket::poll_read(self.source, context, scratch)).map_err(Stop::Source)?;
             let bytes = &scratch[..read];
             if bytes.is_empty() {
-                return Poll::Ready(self.end());
+                return Poll::Ready(self.end(farewell));
             }
             self.streak = if bytes.len() == SCRATCH { self.streak + 1 } else { 0 };
             let written = match socket::poll_write(self.sink, context, bytes) {
@@ -151,7 +165,7 @@ impl<'a> Flow<'a> {
     }
 
     /// One splice: out of the pipe while it holds something, else into it.
-    fn splice(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    fn splice(&mut self, context: &mut Context<'_>, farewell: Farewell) -> Poll<Result<(), Stop>> {
         let State::Splicing(splicing) = &mut self.state else { return Poll::Ready(Ok(())) };
         if let Some(pipe) = splicing.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
             let sink = self.sink;
@@ -182,7 +196,7 @@ impl<'a> Flow<'a> {
             return Poll::Ready(Ok(()));
         };
         match source.try_io(Interest::READABLE, || pipe.fill(source)) {
-            Ok(0) => return Poll::Ready(self.end()),
+            Ok(0) => return Poll::Ready(self.end(farewell)),
             Ok(read) => splicing.batch += read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Not the connection's fault: a socket that cannot be spliced, or no memory. Nothing was read.
@@ -198,8 +212,10 @@ impl<'a> Flow<'a> {
     }
 
     /// Carries the end of the source on. Everything read before was written.
-    fn end(&mut self) -> Result<(), Stop> {
-        SockRef::from(self.sink).shutdown(Shutdown::Write).map_err(Stop::Sink)?;
+    fn end(&mut self, farewell: Farewell) -> Result<(), Stop> {
+        if farewell == Farewell::Shutdown {
+            SockRef::from(self.sink).shutdown(Shutdown::Write).map_err(Stop::Sink)?;
+        }
         self.state = State::Ended;
         Ok(())
     }
@@ -250,7 +266,7 @@ mod tests {
         let blocked = poll_fn(|context| {
             let mut progress = true;
             while std::mem::take(&mut progress) {
-                assert!(flow.poll(context).is_pending());
+                assert!(flow.poll(context, Farewell::Shutdown).is_pending());
                 while let Poll::Ready(written) = socket::poll_write(&writer, context, &piece) {
                     sent += written.unwrap();
                     progress = true;
@@ -263,8 +279,10 @@ mod tests {
 
         drop(writer);
         let mut heard = Vec::new();
-        let (ended, read) =
-            tokio::join!(poll_fn(|context| flow.poll(context)), reader.read_to_end(&mut heard));
+        let (ended, read) = tokio::join!(
+            poll_fn(|context| flow.poll(context, Farewell::Shutdown)),
+            reader.read_to_end(&mut heard)
+        );
         ended.unwrap();
         assert_eq!((read.unwrap(), heard.len()), (sent, sent));
     }
@@ -280,7 +298,7 @@ mod tests {
         let mut spliced = false;
         let mut passed = std::pin::pin!(passed);
         poll_fn(|context| {
-            assert!(flow.poll(context).is_pending());
+            assert!(flow.poll(context, Farewell::Shutdown).is_pending());
             spliced |= matches!(flow.state, State::Splicing(_));
             passed.as_mut().poll(context)
         })
@@ -288,7 +306,7 @@ mod tests {
         .0
         .unwrap();
         assert!(spliced, "eight megabytes in one go did not make the flow bulk");
-        while flow.poll(&mut Context::from_waker(Waker::noop())).is_ready() {}
+        while flow.poll(&mut Context::from_waker(Waker::noop()), Farewell::Shutdown).is_ready() {}
         assert_eq!(flow.held(), 0);
         assert_eq!(pipes.in_use(), 0, "a waiting flow keeps its pipe");
     }

@@ -1,5 +1,6 @@
 //! Very many workloads on this machine, each with a namespace, a cgroup and a sidecar process of its own.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
@@ -18,6 +19,8 @@ const GROUP: usize = 25;
 const STARTING: Duration = Duration::from_secs(60);
 /// How long the connection of one workload may take.
 const OPENING: Duration = Duration::from_secs(10);
+/// How long the kernel may take to clean up after a node.
+const SETTLING: Duration = Duration::from_secs(20);
 /// Where an app of a workload listens; one that no sidecar uses.
 const PORT: u16 = 7100;
 
@@ -105,6 +108,27 @@ impl Node {
     }
 }
 
+/// Waits until the kernel has done with namespaces that are gone: it takes seconds of a processor for hundreds of them, on
+/// a queue of its own that names its worker while it works (`wq_worker_comm` in kernel/workqueue.c).
+pub(super) fn settle(lab: &Lab) -> Result<()> {
+    let is_busy = || {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut names = processes.filter_map(|it| fs::read_to_string(it.path().join("comm")).ok());
+        names.any(|name| is_cleaning(&name))
+    };
+    // Others may remove namespaces all the time, and then it is them that we measure beside.
+    let settled =
+        lab.patience().up_to(SETTLING).until("namespaces to be gone", || Ok((!is_busy()).then_some(())));
+    lab.patience().check()?;
+    drop(settled);
+    Ok(())
+}
+
+/// Whether a kernel thread of this name is removing namespaces.
+fn is_cleaning(name: &str) -> bool {
+    name.starts_with("kworker/") && name.trim_end().ends_with("+netns")
+}
+
 /// What one sidecar weighs.
 pub(super) fn weigh(sidecar: &Sidecar) -> Result<Weight> {
     Ok(Weight { proportional: sidecar.proportional_bytes()?, kernel: kernel_memory::of_bpf(sidecar.pid())? })
@@ -166,4 +190,15 @@ fn echo_once(stream: &mut TcpStream) -> Result<()> {
     let mut message = [0; 1024];
     let length = stream.read(&mut message).context("read a message")?;
     stream.write_all(&message[..length]).context("send it back")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_told_from_one_that_has_finished_and_from_the_rescuer() {
+        assert!(is_cleaning("kworker/u8:473+netns\n"));
+        assert!(!is_cleaning("kworker/u8:473-netns\n") && !is_cleaning("kworker/R-netns\n"));
+    }
 }

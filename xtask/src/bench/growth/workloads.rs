@@ -85,6 +85,7 @@ pub(crate) fn measure(lab: &Lab, extent: Extent, rounds: usize, cores: Cores) ->
     }));
     for climb in 0..climbs {
         let mut climber = Climber { lab, first: &first, samples, cores, node: Node::default() };
+        node::settle(lab)?;
         let mut alone = climber.take()?;
         found.note(climber.weigh_alone()?);
         for &size in sizes.iter().filter(|size| **size > 1) {
@@ -92,6 +93,7 @@ pub(crate) fn measure(lab: &Lab, extent: Extent, rounds: usize, cores: Cores) ->
             found.note(stop);
         }
         climber.node = Node::default();
+        node::settle(lab)?;
         for (before, after) in alone.iter_mut().zip(climber.take()?) {
             for (figure, value) in before {
                 *value = f64::midpoint(*value, after.get(figure).copied().unwrap_or(*value));

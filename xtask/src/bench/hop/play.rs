@@ -31,9 +31,15 @@ impl Played {
         self.0.answer.whole.quantile(0.5) as f64 / 1e3
     }
 
-    /// How many operations there were.
+    /// How many operations count: what the accounts are of.
     pub(super) fn operations(&self) -> f64 {
         self.0.answer.operations as f64
+    }
+
+    /// How many there were in all, which is what a tool saw that looked from before the start. Connections before those
+    /// that count are a good part of them; round trips before those that count are too few to matter.
+    pub(super) fn seen(&self) -> f64 {
+        self.0.answer.operations.max(self.0.answer.connections) as f64
     }
 
     /// The client's process, which has ended.

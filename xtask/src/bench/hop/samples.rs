@@ -127,9 +127,10 @@ struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads `<address> <function> (<object>)`; names may have spaces.
+    /// Reads `<address> <function> (<object>)`; names may have spaces, and a file that was replaced says so.
     fn parse(line: &'a str) -> Option<Self> {
         let (_address, rest) = line.split_once(' ')?;
+        let rest = rest.strip_suffix(" (deleted))").map_or(rest, |kept| kept);
         let (function, object) = rest.rsplit_once(" (")?;
         Some(Self { function, object: object.strip_suffix(')')? })
     }

@@ -41,7 +41,7 @@ use Bound::{AtLeast, AtMost};
 use Columns::{Every, OneCore};
 use Measure::{Added, Whole};
 
-const PROMISES: [Promise; 21] = [
+const PROMISES: [Promise; 20] = [
     ours("our relay, eBPF over iptables: added p50", Work::PingPong, Added(Figure::P50), 0.85),
     ours("our relay, eBPF over iptables: p50", Work::Request, Whole(Figure::P50), 0.85),
     ours("our relay, eBPF over iptables: proxy CPU", Work::Request, Whole(Figure::ProxyCpu), 0.80),
@@ -70,7 +70,6 @@ const PROMISES: [Promise; 21] = [
     envoy(Mode::EnvoyHttpEbpf, ENVOY_HTTP, Work::HttpOne, Figure::P99, 1.00),
     envoy(Mode::EnvoyHttpEbpf, ENVOY_HTTP, Work::HttpMany, Figure::P50, 1.00),
     envoy(Mode::EnvoyHttpEbpf, ENVOY_HTTP, Work::HttpMany, Figure::P99, 1.00),
-    ours("our relay, eBPF over iptables: p50", Work::ShortConnections, Whole(Figure::P50), 0.85),
 ];
 
 const fn ours(what: &'static str, work: Work, measure: Measure, limit: f64) -> Promise {
@@ -97,9 +96,11 @@ const fn foreign(what: &'static str, work: Work, measure: Measure, limit: (Bound
 
 /// The same Envoy behind our capture and behind iptables.
 const fn envoy(mode: Mode, references: &'static [Mode], work: Work, figure: Figure, limit: f64) -> Promise {
-    let what = match figure {
-        Figure::P99 => "Envoy, our eBPF over iptables: p99",
-        _ => "Envoy, our eBPF over iptables: p50",
+    let what = match (mode, figure) {
+        (Mode::EnvoyHttpEbpf, Figure::P99) => "Envoy HTTP, our eBPF over iptables: p99",
+        (Mode::EnvoyHttpEbpf, _) => "Envoy HTTP, our eBPF over iptables: p50",
+        (_, Figure::P99) => "Envoy TCP, our eBPF over iptables: p99",
+        _ => "Envoy TCP, our eBPF over iptables: p50",
     };
     Promise { what, mode, references, work, measure: Whole(figure), limit: (AtMost, limit), columns: OneCore }
 }

@@ -111,7 +111,7 @@ fn a_killed_app_gives_back_all_that_its_transfers_took() {
     const SPARE_PIPES: usize = 8 * 2;
     let (client, server) = pair_with_bounded_buffers();
     let sidestep = Sidestep::sidecar(&client, &Config::of(&client).without_inbound());
-    let idle = sidestep.process.descriptors();
+    let idle = sidestep.process.idle_descriptors();
     let before = sidestep.process.resident_kib();
     let stalls: Vec<_> = (0..FLOODS)
         .map(|index| {
@@ -154,7 +154,7 @@ fn a_connection_whose_peer_vanished_is_ended_when_it_has_been_idle_for_too_long(
     let _echo = echo(&server, "right", server.v4(8080), "");
     let config = Config::of(&client).without_inbound().with("relay", json!({ "idle-timeout": "1s" }));
     let sidestep = Sidestep::sidecar(&client, &config);
-    let idle = sidestep.process.descriptors();
+    let idle = sidestep.process.idle_descriptors();
     let open = client.app().peer(&format!("connect {} --send hello --end wait", server.v4(8080)));
     eventually_true("the connection is up", || sidestep.process.descriptors() >= idle + 2);
     // Nobody says goodbye: neither FIN nor RST can pass from now on.
