@@ -39,7 +39,7 @@ impl Played {
     /// How many there were in all, which is what a tool saw that looked from before the start. Connections before those
     /// that count are a good part of them; round trips before those that count are too few to matter.
     pub(super) fn seen(&self) -> f64 {
-        self.0.answer.operations.max(self.0.answer.connections) as f64
+        self.operations().max(self.0.answer.connections as f64)
     }
 
     /// The client's process, which has ended.
