@@ -212,7 +212,7 @@ fn look_at_calls(lab: &Lab, cores: Cores, pair: &Pair, passage: &mut Passage) ->
     // Stopped at every call, the proxy is slow: fewer have to do.
     let played = play(pair, passage.work, count(passage.work) / 2, cores);
     let calls = counting.end()?;
-    let operations = played?.operations();
+    let operations = played?.seen();
     passage.calls =
         calls.into_iter().map(|(name, calls)| Per { name, times: calls as f64 / operations }).collect();
     Ok(())
@@ -231,7 +231,7 @@ fn look_at_programs(_: &Lab, cores: Cores, pair: &Pair, passage: &mut Passage) -
     passage.programs = runs
         .map(|run| Program {
             name: run.name,
-            runs: run.count as f64 / played.operations(),
+            runs: run.count as f64 / played.seen(),
             ns_per_run: run.nanoseconds as f64 / run.count as f64,
         })
         .collect();

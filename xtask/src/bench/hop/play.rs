@@ -36,6 +36,12 @@ impl Played {
         self.0.answer.operations as f64
     }
 
+    /// How many there were in all, which is what a tool saw that looked from before the start. Connections before those
+    /// that count are a good part of them; round trips before those that count are too few to matter.
+    pub(super) fn seen(&self) -> f64 {
+        self.operations().max(self.0.answer.connections as f64)
+    }
+
     /// The client's process, which has ended.
     pub(super) fn client(&self) -> Pid {
         Pid::from_raw(self.0.answer.process.cast_signed())

@@ -130,9 +130,8 @@ impl<'a> Frame<'a> {
     /// Reads `<address> <function> (<object>)`; names may have spaces, and a file that was replaced says so.
     fn parse(line: &'a str) -> Option<Self> {
         let (_address, rest) = line.split_once(' ')?;
-        let rest = rest.strip_suffix(" (deleted))").map_or(rest, |kept| kept);
-        let (function, object) = rest.rsplit_once(" (")?;
-        Some(Self { function, object: object.strip_suffix(')')? })
+        let (function, object) = rest.strip_suffix(" (deleted))").unwrap_or(rest).rsplit_once(" (")?;
+        Some(Self { function, object: object.trim_end_matches(')') })
     }
 
     fn is_kernel(&self) -> bool {
@@ -177,6 +176,14 @@ mod tests {
         let heaviest = samples.heaviest(Pid::from_raw(41), 3);
         assert_eq!(heaviest.len(), 3);
         assert!(heaviest.contains(&("<core::x as y>::z".to_owned(), 2.0 / 7.0)), "{heaviest:?}");
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_still_has_its_functions() {
+        let expected = Frame { function: "[unknown]", object: "/x/sidestep" };
+        assert_eq!(Frame::parse("4ad7 [unknown] (/x/sidestep (deleted))"), Some(expected));
+        assert!(!Frame::parse("4ad7 main (/x/sidestep)").unwrap().is_kernel());
+        assert_eq!(Frame::parse("4ad7"), None);
     }
 
     #[test]
