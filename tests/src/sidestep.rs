@@ -1,5 +1,6 @@
 //! The product under test, started as a person starts it.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -125,13 +126,32 @@ impl<'pod> Sidestep<'pod> {
     /// When it cannot be started.
     #[must_use]
     pub fn start(pod: &'pod Pod, place: Place<'_>, arguments: &[&str], config: &Config) -> Self {
+        Self::start_under(&[], pod, place, arguments, config)
+    }
+
+    /// [`Self::start`] with the product run by another program, such as one that counts what it does.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_under(
+        tool: &[&str],
+        pod: &'pod Pod,
+        place: Place<'_>,
+        arguments: &[&str],
+        config: &Config,
+    ) -> Self {
         mount_bpffs();
         let directory = directory();
         let file = directory.path().join("sidestep.yaml");
         let log = AccessLog::at(directory.path().join("access.log"));
         config.write(&file, &log);
-        let mut command = place.command(binary());
-        command.args(arguments).arg("--config").arg(&file);
+        let product = binary();
+        let mut words: Vec<&OsStr> = tool.iter().map(OsStr::new).collect();
+        words.push(product.as_os_str());
+        words.extend(arguments.iter().map(OsStr::new));
+        let mut command = place.command(words[0]);
+        command.args(&words[1..]).arg("--config").arg(&file);
         let process = Process::start(command);
         Self { process, log, pod, admin: config.admin, file, _directory: directory }
     }

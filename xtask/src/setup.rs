@@ -56,7 +56,7 @@ const fn requirement(package: &'static str, sign: Sign, for_whom: &'static str) 
 pub(crate) const NGINX_STREAM: [&str; 2] =
     ["/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so"];
 
-const REQUIREMENTS: [Requirement; 23] = [
+const REQUIREMENTS: [Requirement; 24] = [
     requirement("iproute2", Sign::Program("ip"), "the kernel, system and vm rings, and the bench"),
     requirement("iptables", Sign::Program("iptables"), "the tests of the iptables capture, and the bench"),
     requirement("nftables", Sign::Program("nft"), "the tests that no rule is left or made"),
@@ -102,6 +102,7 @@ const REQUIREMENTS: [Requirement; 23] = [
     requirement("busybox-static", Sign::Program("busybox"), "the vm ring, and the images of pods"),
     requirement("strace", Sign::Program("strace"), "the bench's count of system calls"),
     requirement("linux-perf", Sign::Program("perf"), "the bench's account of the hop, step by step"),
+    requirement("valgrind", Sign::Program("valgrind"), "the test that counts the relay's instructions"),
     requirement("cpio", Sign::Program("cpio"), "the vm ring"),
     requirement("python3-pip", Sign::Program("pip3"), "the system tests and the bench with Envoy"),
 ];

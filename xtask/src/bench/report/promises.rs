@@ -45,9 +45,12 @@ fn table(targets: &[Target], machine: &Machine) -> Table {
     table
 }
 
+/// Why there is no figure.
+const NO_FIGURE: &str = "no figure: what it is compared with adds nothing that can be told from noise, or could not be measured (see the notes)";
+
 /// What stands beside a judgement: it is made on the median all the same.
 fn remarks(target: &Target, machine: &Machine) -> Vec<String> {
-    let Some(found) = target.found else { return Vec::new() };
+    let Some(found) = target.found else { return vec![NO_FIGURE.to_owned()] };
     let doubt = found.doubt(target.limit).map(|doubt| doubt.to_string());
     let busy = (!machine.warnings().is_empty()).then(|| "machine busy".to_owned());
     doubt.into_iter().chain(busy).collect()
@@ -80,8 +83,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_needs_no_remark() {
+    fn what_was_not_measured_says_why() {
         let row = told(target(None, Standing::NotMeasured), 9.0);
-        assert_eq!(row, ["added latency", "≤ 0.85×", "–", "", "not measured", ""]);
+        assert_eq!(row, ["added latency", "≤ 0.85×", "–", "", "not measured", NO_FIGURE]);
     }
 }
