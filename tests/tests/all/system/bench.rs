@@ -111,7 +111,7 @@ fn an_interrupted_run_of_the_bench_keeps_what_it_has_measured_and_leaves_nothing
         .unwrap_or_else(|error| panic!("run: {error}"));
     let mut said = BufReader::new(run.stderr.take().expect("standard error")).lines().map_while(Result::ok);
     // A line now and then tells how many rounds are done.
-    let measured = said.find(|line| line.contains("/500") && !line.contains(" 0/500"));
+    let measured = said.find(|line| line.contains(" of 500 steps") && !line.contains(" 0 of 500"));
     assert!(measured.is_some(), "it ended before the first round did");
     kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT).expect("interrupt");
     let rest: Vec<String> = said.collect();
