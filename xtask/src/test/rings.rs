@@ -133,6 +133,9 @@ impl Subject {
             .env("SIDESTEP_BIN", &self.sidestep)
             .env("SIDESTEP_PEER", &self.programs.peer)
             .env("SIDESTEP_SKIPS", &skips);
+        if let Ok(own) = env::current_exe() {
+            test.env("SIDESTEP_XTASK", own);
+        }
         if let Some(envoy) = setup::envoy_binary(workspace) {
             test.env("SIDESTEP_ENVOY", envoy);
         }

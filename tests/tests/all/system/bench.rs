@@ -14,13 +14,9 @@ use sidestep_tests::{Need, needs_capture};
 
 use super::shipped;
 
-/// The chores' own program, beside this one. `cargo xtask` would stand between it and a signal.
+/// The chores' own program, which says where it is when it runs the tests. `cargo xtask` would stand between it and a signal.
 fn xtask() -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_else(|error| panic!("find this program: {error}"));
-    let beside = own.ancestors().nth(2).map(|directory| directory.join("xtask"));
-    beside
-        .filter(|file| file.is_file())
-        .expect("`cargo xtask` builds target/debug/xtask before it runs the tests")
+    std::env::var_os("SIDESTEP_XTASK").map_or_else(|| shipped("target/debug/xtask"), PathBuf::from)
 }
 
 fn bench(arguments: &str, out: &Path) -> Command {
