@@ -1,5 +1,6 @@
 //! A program under observation: its lines as they come, its end, and what it printed when a test fails.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -189,9 +190,7 @@ impl Process {
     /// # Panics
     /// When it does not end within [`patience`].
     pub fn ended(&self) -> ExitStatus {
-        let status = eventually(&format!("`{}` ends", self.label), || {
-            self.status().ok_or_else(|| format!("it runs:\n{}", self.standings()))
-        });
+        let status = eventually(&format!("`{}` ends", self.label), || self.status().ok_or(StillRuns(self)));
         // Children of the program may hold the streams open: those are not waited for.
         let mut lines = self.output.lock();
         let deadline = Instant::now() + patience();
@@ -285,6 +284,15 @@ impl Process {
         line.and_then(|rest| rest.split_whitespace().next())
             .and_then(|number| number.parse().ok())
             .unwrap_or_else(|| panic!("`{}` has no {name} in its status; it has ended", self.label))
+    }
+}
+
+/// Why there is no status yet. Where the threads stand is read when it is told, not each time that somebody looks.
+struct StillRuns<'a>(&'a Process);
+
+impl fmt::Debug for StillRuns<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it runs:\n{}", self.0.standings())
     }
 }
 
