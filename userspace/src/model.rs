@@ -1,11 +1,20 @@
-//! The words every room shares: addresses by role, and what is known of a connection.
+//! The words every room shares: addresses by role, identities, the directory of the mesh, and what is known of a connection.
 //!
 //! Pure: no tokio, no aya, no clock, no files. Verdicts, reasons and directions are those of the ABI.
 
 mod address;
 mod connection;
+mod directory;
+mod identity;
+mod trace;
 
 pub use address::{ClientAddr, OriginalDst, UpstreamAddr};
 pub use connection::{Ended, Fault, Observer, Side, Tier, Traffic};
+pub use directory::{
+    Destination, Directory, DirectoryBuilder, DirectoryError, Reach, Service, ServicePort, TUNNEL_PORT,
+    Workload, tunnel_address,
+};
+pub use identity::{Identity, IdentityError, TrustDomain};
 pub use sidestep_abi::settings::OnFailure;
 pub use sidestep_abi::verdict::{Direction, Reason, Verdict};
+pub use trace::{TraceId, TraceParent};

@@ -1,7 +1,8 @@
 //! `build`: the `sidestep` binary with the BPF object inside, for this machine or as one static file.
 //!
 //! It sets no compiler flags that a plain `cargo build` of the same target would miss, except the linker of the static
-//! targets: rustc's own lld, so that neither musl-gcc nor a cross compiler has to be installed.
+//! targets, rustc's own lld, and the C compiler of their one part in C, AWS-LC, which asks nothing of the C library that
+//! musl has not: so that musl-gcc does not have to be installed.
 
 use std::env;
 use std::fs;
@@ -46,6 +47,15 @@ impl Arch {
             "x86_64" => Ok(Self::X86_64),
             "aarch64" => Ok(Self::Aarch64),
             other => bail!("static binaries are built for x86_64 and aarch64, this machine is {other}"),
+        }
+    }
+
+    /// What compiles C for it on this machine.
+    fn c_compiler(self) -> Result<&'static str> {
+        match self {
+            _ if self == Self::host()? => Ok("cc"),
+            Self::X86_64 => Ok("x86_64-linux-gnu-gcc"),
+            Self::Aarch64 => Ok("aarch64-linux-gnu-gcc"),
         }
     }
 
@@ -124,7 +134,8 @@ fn prepared(workspace: &Workspace, verb: &str, profile: Profile, linkage: Linkag
         let target = arch.musl_target();
         ensure_target(target)?;
         let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
-        command.args(["--target", target]).env(linker, "rust-lld");
+        let compiler = format!("CC_{}", target.replace('-', "_"));
+        command.args(["--target", target]).env(linker, "rust-lld").env(compiler, arch.c_compiler()?);
     }
     Ok(command)
 }

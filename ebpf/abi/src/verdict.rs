@@ -63,7 +63,7 @@ macro_rules! reasons {
 }
 
 /// How many reasons there are.
-pub const REASONS: usize = 19;
+pub const REASONS: usize = 23;
 
 reasons! {
     /// A configured rule matched destination and port.
@@ -104,6 +104,14 @@ reasons! {
     NoHandoff = 17, "no_handoff";
     /// A connection was addressed to the instance's own listener: refused.
     OwnListener = 18, "own_listener";
+    /// Plain text where mutual TLS is demanded: refused.
+    PlainText = 19, "plain_text";
+    /// The tunnel's port: steered to the tunnel's listener, whatever ports are captured.
+    Tunnel = 20, "tunnel";
+    /// No workload and no service has the destination's address, and what is unknown is configured to be refused.
+    UnknownDestination = 21, "unknown_destination";
+    /// The destination is a service that has no such port, or no endpoint: refused.
+    NoEndpoint = 22, "no_endpoint";
 }
 
 /// Which way a connection goes, seen from the workload.

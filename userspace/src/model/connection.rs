@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use sidestep_abi::verdict::{Direction, Reason, Verdict};
 
-use crate::model::{ClientAddr, OriginalDst, UpstreamAddr};
+use crate::model::{ClientAddr, Identity, OriginalDst, TraceId, UpstreamAddr};
 
 /// How bytes move once allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +15,8 @@ pub enum Tier {
     Direct,
     /// Copied or spliced by the instance, not looked at.
     Relay,
+    /// Carried as a stream of HTTP/2 within mutual TLS, not looked at either.
+    Tunnel,
 }
 
 impl Tier {
@@ -24,6 +26,7 @@ impl Tier {
         match self {
             Self::Direct => "direct",
             Self::Relay => "relay",
+            Self::Tunnel => "tunnel",
         }
     }
 }
@@ -113,6 +116,12 @@ pub struct Ended {
     pub reason: Reason,
     /// How its bytes moved.
     pub tier: Tier,
+    /// Who the connecting side proved to be by its certificate (outbound: who we are); absent in plain text.
+    pub source_identity: Option<Identity>,
+    /// Who the dialled side proved to be by its certificate (inbound: who we are); absent in plain text.
+    pub destination_identity: Option<Identity>,
+    /// The W3C trace that the connection belongs to on both sides of a tunnel: 32 hexadecimal digits.
+    pub trace_id: Option<TraceId>,
     /// How many bytes moved.
     pub traffic: Traffic,
     /// From acceptance to the end.
