@@ -141,6 +141,7 @@ pub(crate) mod samples {
             tier: Tier::Relay,
             source_identity: None,
             destination_identity: None,
+            peer_workload: None,
             trace_id: None,
             traffic: Traffic { sent: 78, received: 1234 },
             duration: Duration::from_nanos(1_234_567),

@@ -39,6 +39,7 @@ async fn report_denials(mut denials: Denials, telemetry: Arc<Telemetry>) {
                 tier: Tier::Direct,
                 source_identity: None,
                 destination_identity: None,
+                peer_workload: None,
                 trace_id: None,
                 traffic: Traffic::default(),
                 duration: Duration::ZERO,

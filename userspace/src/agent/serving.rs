@@ -21,8 +21,8 @@ use crate::agent::listeners::Listeners;
 use crate::agent::observing;
 use crate::agent::scope::{Scope, workload_name};
 use crate::config::{Config, RelaySettings, Watch};
-use crate::model::Observer;
-use crate::proxy::{Instance, Limits, Listening, Threads};
+use crate::model::{ClientAddr, Direction, Identity, Observer, OriginalDst, Reason};
+use crate::proxy::{Admission, Entry, Instance, Limits, Listening, Surroundings, Threads};
 use crate::telemetry::Telemetry;
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
@@ -72,14 +72,23 @@ impl Serving {
         let Prepared { capture, listeners, handoffs, kernel } = Capture::prepare(&config, &workload, &scope)?;
         let threads = Threads::start(workers()).context("start the threads that relay")?;
         let observer = Arc::clone(&telemetry) as Arc<dyn Observer>;
-        let instance = Instance::new(limits(&config.relay), handoffs, observer, threads.workers());
+        let admission = Arc::new(Everyone);
+        let surroundings =
+            Surroundings { handoffs, observer, admission, tunnelling: None, workers: threads.workers() };
+        let instance = Instance::new(limits(&config.relay), surroundings);
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
         let listening = listeners
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
             .context("hand the listeners to the instance")?
             .into_iter()
-            .map(|(listener, direction)| instance.serve(listener, direction))
+            .map(|(listener, direction)| {
+                let entry = match direction {
+                    Direction::Outbound => Entry::Outbound,
+                    Direction::Inbound => Entry::Inbound,
+                };
+                instance.serve(listener, entry)
+            })
             .collect::<io::Result<_>>()
             .context("serve a listener")?;
         if let Some((counters, denials)) = kernel {
@@ -245,5 +254,24 @@ fn limits(relay: &RelaySettings) -> Limits {
         connect_timeout: relay.connect_timeout,
         idle_timeout: relay.idle_timeout,
         max_connections: relay.max_connections,
+        tunnel_idle_timeout: Duration::from_secs(300),
+    }
+}
+
+/// Nobody is kept out.
+struct Everyone;
+
+impl Admission for Everyone {
+    fn plain_text(&self, _client: ClientAddr, _original: OriginalDst) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    fn tunnelled(
+        &self,
+        _source: &Identity,
+        _client: ClientAddr,
+        _original: OriginalDst,
+    ) -> Result<(), Reason> {
+        Ok(())
     }
 }
