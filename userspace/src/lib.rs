@@ -10,6 +10,7 @@
 //! - [`config`]: files and flags → meaning
 //! - [`datapath`]: the only room that imports aya: load, attach, pin, adopt, rules, counters
 //! - [`netfilter`]: the same capture by iptables, for comparison and for kernels too old
+//! - [`identity`]: certificates: sources, store, verifier, the development authority
 //! - [`proxy`]: the instance: listeners, outbound, inbound, relay
 //! - [`telemetry`]: access log and metrics
 //! - [`admin`]: readiness, liveness and metrics over HTTP
@@ -34,6 +35,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod datapath;
+pub mod identity;
 pub mod model;
 pub mod netfilter;
 pub mod policy;
