@@ -9,7 +9,7 @@
 //! - [`policy`]: which verdict a destination gets, and its compiled form (pure)
 //! - [`config`]: files and flags → meaning
 //! - [`datapath`]: the only room that imports aya: load, attach, pin, adopt, rules, counters
-//! - [`identity`]: the certificates of a workload, and the verification of everybody else's
+//! - [`identity`]: certificates: sources, store, verifier, the development authority
 //! - [`netfilter`]: the same capture by iptables, for comparison and for kernels too old
 //! - [`proxy`]: the instance: listeners, outbound, inbound, relay, tunnel
 //! - [`telemetry`]: access log and metrics

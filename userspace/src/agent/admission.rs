@@ -24,10 +24,19 @@ impl Gate {
 impl Admission for Gate {
     fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<(), Reason> {
         let policy = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        if policy.admits_plain_text(original.0.port(), client.0.ip()) { Ok(()) } else { Err(Reason::PlainText) }
+        if policy.admits_plain_text(original.0.port(), client.0.ip()) {
+            Ok(())
+        } else {
+            Err(Reason::PlainText)
+        }
     }
 
-    fn tunnelled(&self, _source: &Identity, _client: ClientAddr, _original: OriginalDst) -> Result<(), Reason> {
+    fn tunnelled(
+        &self,
+        _source: &Identity,
+        _client: ClientAddr,
+        _original: OriginalDst,
+    ) -> Result<(), Reason> {
         // Whoever has proved an identity is let in: no policy speaks of identities yet.
         Ok(())
     }

@@ -36,7 +36,8 @@ pub(super) async fn obtain(settings: &IdentitySettings) -> Result<Arc<Certificat
         federated: settings.federated.clone(),
         revocation_lists: settings.revocation_lists.clone(),
     };
-    let certificates = Certificates::obtain(settings, PATIENCE).await.context("obtain the workload's certificate")?;
+    let certificates =
+        Certificates::obtain(settings, PATIENCE).await.context("obtain the workload's certificate")?;
     tracing::info!(identity = %certificates.identity(), "the workload has its certificate");
     Ok(certificates)
 }

@@ -82,11 +82,8 @@ pub(super) fn serve_admin(
     let telemetry = Arc::clone(telemetry);
     let metrics = move || telemetry.metrics().map_err(|error| error.to_string());
     let standing = move || serde_json::to_string(&certificates.as_ref()?.standing()).ok();
-    let admin = Admin {
-        readiness: readiness.clone(),
-        metrics: Box::new(metrics),
-        certificates: Box::new(standing),
-    };
+    let admin =
+        Admin { readiness: readiness.clone(), metrics: Box::new(metrics), certificates: Box::new(standing) };
     let serving = admin::serve(listener, admin).context("serve admin requests")?;
     Ok(tokio::spawn(async move {
         serving.await;

@@ -16,15 +16,17 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::{Readiness, State};
 use crate::agent::admission::Gate;
-use crate::agent::identity;
 use crate::agent::capture::{Capture, Prepared};
 use crate::agent::follower::Follower;
+use crate::agent::identity;
 use crate::agent::listeners::Listeners;
 use crate::agent::observing;
 use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
 use crate::model::{Direction, Observer};
-use crate::proxy::{Admission, Entry, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown};
+use crate::proxy::{
+    Admission, Entry, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown,
+};
 use crate::telemetry::Telemetry;
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
@@ -89,7 +91,9 @@ impl Serving {
             handoffs,
             observer,
             admission: Arc::clone(&gate) as Arc<dyn Admission>,
-            tunnelling: certificates.as_ref().map(|certificates| identity::tunnelling(certificates, &workload)),
+            tunnelling: certificates
+                .as_ref()
+                .map(|certificates| identity::tunnelling(certificates, &workload)),
             workers: threads.workers(),
         };
         let instance = Instance::new(limits(&config), surroundings);

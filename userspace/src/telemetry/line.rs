@@ -172,7 +172,10 @@ mod tests {
             "{json}"
         );
         let text = line(Format::Text, &tunnelled);
-        assert!(text.ends_with(" ms  cluster.local/ns/shop/sa/web => cluster.local/ns/shop/sa/db\n"), "{text}");
+        assert!(
+            text.ends_with(" ms  cluster.local/ns/shop/sa/web => cluster.local/ns/shop/sa/db\n"),
+            "{text}"
+        );
     }
 
     #[test]
