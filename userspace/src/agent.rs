@@ -18,6 +18,7 @@ mod foreign;
 mod iptables;
 mod listeners;
 mod observing;
+mod refusals;
 mod run;
 mod scope;
 mod serving;

@@ -32,11 +32,33 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::model::{ClientAddr, OriginalDst, Reason};
+use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 
 pub use instance::Instance;
 pub use listening::Listening;
 pub use workers::{Threads, Workers};
+
+/// What comes in by a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Captured connections of the workload.
+    Outbound,
+    /// Captured connections to the workload.
+    Inbound,
+    /// Tunnels of others to the workload.
+    Tunnel,
+}
+
+impl Entry {
+    /// Which way its connections go.
+    #[must_use]
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Outbound => Direction::Outbound,
+            Self::Inbound | Self::Tunnel => Direction::Inbound,
+        }
+    }
+}
 
 /// What one instance lets its connections take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

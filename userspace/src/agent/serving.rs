@@ -79,7 +79,7 @@ impl Serving {
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
             .context("hand the listeners to the instance")?
             .into_iter()
-            .map(|(listener, direction)| instance.serve(listener, direction))
+            .map(|(listener, entry)| instance.serve(listener, entry.direction()))
             .collect::<io::Result<_>>()
             .context("serve a listener")?;
         if let Some((counters, denials)) = kernel {
