@@ -50,6 +50,7 @@ fn ended(denial: &Denial) -> Ended {
         tier: Tier::Direct,
         source_identity: None,
         destination_identity: None,
+        peer_workload: None,
         trace_id: None,
         traffic: Traffic::default(),
         duration: Duration::ZERO,
