@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams,
-    SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
@@ -63,7 +63,11 @@ impl Ca {
     }
 
     /// A certificate that deviates from a good one.
-    pub(super) fn leaf_with(&self, uri: &str, deviate: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
+    pub(super) fn leaf_with(
+        &self,
+        uri: &str,
+        deviate: impl FnOnce(&mut CertificateParams),
+    ) -> CertificateDer<'static> {
         self.leaf_of_key(uri, &KeyPair::generate().unwrap(), deviate)
     }
 
@@ -118,7 +122,8 @@ fn leaf_params(uri: &str) -> CertificateParams {
     params.subject_alt_names = vec![uri_name(uri)];
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     set_period(&mut params, SystemTime::now() - HOUR, SystemTime::now() + HOUR);
     params
 }

@@ -51,15 +51,13 @@ pub(super) fn shake(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Sha
             break;
         }
     }
-    Shaken {
-        client: client_failed.map_or(Ok(client), Err),
-        server: server_failed.map_or(Ok(server), Err),
-    }
+    Shaken { client: client_failed.map_or(Ok(client), Err), server: server_failed.map_or(Ok(server), Err) }
 }
 
 /// Settings of a workload that a development authority signs for.
 pub(super) fn signed_by(directory: &Path, name: &str) -> Settings {
-    let source = Source::SigningCa { directory: directory.to_owned(), identity: identity(name), lifetime: HOUR };
+    let source =
+        Source::SigningCa { directory: directory.to_owned(), identity: identity(name), lifetime: HOUR };
     Settings { source, expected: None, federated: Vec::new(), revocation_lists: Vec::new() }
 }
 
