@@ -8,24 +8,30 @@ mod choice;
 mod error;
 mod file;
 mod inbound;
+mod istio;
 mod settings;
+mod sources;
 mod value;
 mod watch;
 mod workload;
+mod yaml;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use choice::Choice;
 pub use error::{ConfigError, Place};
 pub use inbound::InboundPorts;
 pub use settings::{
-    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, LogDestination, LogFormat,
-    OutboundSettings, RelaySettings,
+    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, IdentitySettings,
+    LogDestination, LogFormat, OutboundSettings, RelaySettings, TunnelSettings, Unknown,
 };
+use sources::Sources;
 pub use watch::{Watch, watch};
 pub use workload::{WorkloadName, WorkloadNameError};
+
+use crate::model::Directory;
+use crate::policy::MutualTls;
 
 /// Bytes that a configuration file may have: room for as many rules as the kernel's tables hold, several times over.
 pub const FILE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -38,6 +44,8 @@ pub const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 pub struct Config {
     /// What the workload is called in logs, metrics and pins; the host's name if it has none of its own.
     pub workload: Option<WorkloadName>,
+    /// Who the workload is to others; without it there are no tunnels.
+    pub identity: Option<IdentitySettings>,
     /// How connections get to the instance.
     pub capture: CaptureSettings,
     /// Connections that the workload makes.
@@ -46,6 +54,12 @@ pub struct Config {
     inbound: InboundPorts,
     /// How the instance treats what it carries.
     pub relay: RelaySettings,
+    /// How tunnels are kept.
+    pub tunnel: TunnelSettings,
+    /// What is known of other workloads and of services.
+    pub directory: Arc<Directory>,
+    /// Which ports take plain text, and from whom.
+    pub mutual_tls: MutualTls,
     /// Where readiness, liveness and metrics are served; nowhere if absent.
     pub admin: Option<AdminSettings>,
     /// Where connections are logged; nowhere if absent.
@@ -67,13 +81,13 @@ impl Config {
         self.inbound = ports;
     }
 
-    /// Reads a configuration from text; `file` is what error messages call it.
+    /// Reads a configuration from text, and the files that it names; `file` is what error messages call it.
     ///
     /// # Errors
     ///
     /// Whatever is not a valid configuration, the first thing found.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
-        file::parse(file, text)
+        file::parse(file, text, &mut Sources::default())
     }
 
     /// Names the fields in which `new` differs and which a running workload cannot take over: a change in
@@ -83,6 +97,7 @@ impl Config {
         let (old, new_capture) = (&self.capture, &new.capture);
         [
             ("workload", self.workload != new.workload),
+            ("identity", self.identity != new.identity),
             ("capture.mode", old.mode != new_capture.mode),
             ("capture.on-failure", old.on_failure != new_capture.on_failure),
             ("capture.cgroup-mount", old.cgroup_mount != new_capture.cgroup_mount),
@@ -98,8 +113,18 @@ impl Config {
     /// effect now.
     #[must_use]
     pub fn keeping(self, running: &Self) -> Self {
+        // What was decided for another identity waits for it.
+        let for_us = self.identity == running.identity;
+        let (directory, mutual_tls) = if for_us {
+            (self.directory, self.mutual_tls)
+        } else {
+            (Arc::clone(&running.directory), running.mutual_tls.clone())
+        };
         Self {
+            directory,
+            mutual_tls,
             workload: running.workload.clone(),
+            identity: running.identity.clone(),
             capture: running.capture.clone(),
             admin: running.admin.clone(),
             ..self
@@ -107,41 +132,19 @@ impl Config {
     }
 }
 
-/// Reads a configuration file.
+/// Reads a configuration file, and the files that it names.
 ///
 /// # Errors
 ///
-/// The file cannot be read, is larger than [`FILE_LIMIT`], or is not valid.
+/// A file cannot be read, is larger than [`FILE_LIMIT`], or is not valid.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let bytes = read(path)?;
-    parse_bytes(path, &bytes)
+    load_from(path, &mut Sources::default())
 }
 
-/// Reads a file that may be no larger than [`FILE_LIMIT`].
-fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let unreadable = |cause| ConfigError::Unreadable { file: path.to_owned(), cause };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    // One byte more than allowed tells a file at the limit from one above it, whatever its metadata says.
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(ConfigError::TooLarge { file: path.to_owned(), limit: FILE_LIMIT });
-    }
-    Ok(bytes)
-}
-
-/// A configuration from the bytes of a file.
-fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Config, ConfigError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
-        ConfigError::Invalid {
-            file: path.to_owned(),
-            place: Some(Place { line, column: 1 }),
-            field: String::new(),
-            message: "expected UTF-8 text, found other bytes in this line".to_owned(),
-        }
-    })?;
-    Config::parse(path, text)
+/// See [`load`]; `sources` then knows what was read.
+fn load_from(path: &Path, sources: &mut Sources) -> Result<Config, ConfigError> {
+    let text = sources.read(path)?;
+    file::parse(path, &text, sources)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Which verdict a destination gets, and the flattened form that the kernel's tables hold.
+//! Which verdict a destination gets, and the flattened form that the kernel's tables hold; and whether plain text may
+//! come in ([`MutualTls`]).
 //!
 //! Pure: no clock, no files, no tokio, no aya. [`Rules::decide`] is the specification, written to be read;
 //! [`Rules::compile`] is what is used, and is tested against it. What passes whatever the rules say (loopback,
@@ -14,6 +15,8 @@
 
 mod compile;
 mod denial;
+mod mutual_tls;
+mod peer_authentication;
 mod ports;
 mod target;
 
@@ -24,6 +27,8 @@ use thiserror::Error;
 
 pub use compile::{Compiled, CompiledPrefix, Decision};
 pub use denial::DenyWith;
+pub use mutual_tls::{MutualTls, MutualTlsMode, Probe};
+pub use peer_authentication::{PeerAuthentication, Subject};
 pub use ports::{PortDecision, PortSpan, PortSpanError};
 pub use target::{Target, TargetError};
 

@@ -2,19 +2,22 @@
 //!
 //! It moves bytes and never looks at them. It deliberately knows neither eBPF nor netfilter (the original
 //! destination comes through [`Handoffs`]), nor logs nor metrics (connections are told to a
-//! [`crate::model::Observer`]), nor policy: what arrives here was captured because policy said so.
+//! [`crate::model::Observer`]), nor policy (it asks [`Admission`]), nor where certificates come from ([`Credentials`]).
 //!
 //! # Layout
 //! - `instance`: what outlives a connection: limits, the set of live connections, our own listeners
 //! - `listening`: the accept loop and what it does when descriptors run out
 //! - `connection`: one connection from acceptance to its end
 //! - `record`: what is told of it
+//! - `route`, `balance`: where an outbound connection goes
 //! - `dial`: the second leg
 //! - `leg`: a stream that is reset unless it ended well
 //! - `relay`: bytes, half-close and reset, both ways
+//! - `tunnel`: connections as streams within mutual TLS, dialled and accepted
 //! - `throttle`: how often a pod can make us write a log line
 //! - `workers`: the threads that connections live on
 
+mod balance;
 mod connection;
 mod dial;
 mod instance;
@@ -22,9 +25,11 @@ mod leg;
 mod listening;
 mod record;
 mod relay;
+mod route;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod tunnel;
 mod workers;
 
 use std::io;
@@ -32,10 +37,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::model::{ClientAddr, OriginalDst, Reason};
+use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 
-pub use instance::Instance;
+pub use instance::{Instance, Surroundings};
 pub use listening::Listening;
+pub use route::{Neighbours, Unknown};
+pub use tunnel::tally::TunnelCounts;
+pub use tunnel::{Admission, Credentials, Tunnelling};
 pub use workers::{Threads, Workers};
 
 /// What one instance lets its connections take.
@@ -47,8 +55,32 @@ pub struct Limits {
     /// quarter times this long after the last byte: activity is looked for four times per timeout instead of
     /// being noted at every byte.
     pub idle_timeout: Duration,
-    /// How many connections may be open at once, both directions together. One more is reset.
+    /// How many connections may be open at once, both directions and tunnels together. One more is reset.
     pub max_connections: usize,
+    /// How long a tunnel that we dialled may carry nothing before it is closed.
+    pub tunnel_idle_timeout: Duration,
+}
+
+/// What a listener of the instance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Captured connections that the workload makes.
+    Outbound,
+    /// Captured connections to the workload, in plain text.
+    Inbound,
+    /// Tunnels to the workload.
+    Tunnel,
+}
+
+impl Entry {
+    /// Which way its connections go.
+    #[must_use]
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Outbound => Direction::Outbound,
+            Self::Inbound | Self::Tunnel => Direction::Inbound,
+        }
+    }
 }
 
 /// Where captured sockets tell what they were captured from.

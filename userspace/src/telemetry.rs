@@ -141,10 +141,24 @@ pub(crate) mod samples {
             tier: Tier::Relay,
             source_identity: None,
             destination_identity: None,
+            peer_workload: None,
             trace_id: None,
             traffic: Traffic { sent: 78, received: 1234 },
             duration: Duration::from_nanos(1_234_567),
             fault: None,
+        }
+    }
+
+    /// One through a tunnel.
+    pub(crate) fn tunnelled() -> Ended {
+        Ended {
+            upstream: Some(UpstreamAddr("10.0.0.9:15008".parse().unwrap())),
+            tier: Tier::Tunnel,
+            source_identity: Some("spiffe://cluster.local/ns/shop/sa/web".parse().unwrap()),
+            destination_identity: Some("spiffe://cluster.local/ns/shop/sa/db".parse().unwrap()),
+            peer_workload: Some("shop/db-0".to_owned()),
+            trace_id: TraceParent::from_random([1; 16], [2; 8]).map(|parent| parent.trace),
+            ..relayed()
         }
     }
 

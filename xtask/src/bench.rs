@@ -22,8 +22,10 @@ mod rounds;
 mod seating;
 mod setting;
 mod spread;
+mod streams;
 mod table;
 mod target;
+mod way;
 mod work;
 
 use anyhow::Result;
@@ -35,6 +37,7 @@ use self::machine::Machine;
 use self::prefixes::Prefixes;
 use self::progress::Progress;
 use self::report::Report;
+use self::streams::Streams;
 use self::target::Standing;
 use crate::build::{self, Arch, Linkage, Profile};
 use crate::build_ebpf;
@@ -90,6 +93,7 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
         Measurement::Memory,
         Measurement::Ports,
         Measurement::Hop,
+        Measurement::Tunnel,
     ];
     let others = others.into_iter().filter(|&other| flags.measures(other)).count();
     let (extent, cores) = (flags.extent(), report.plan.cores);
@@ -150,6 +154,15 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
         let measured = crowd::count_with_few_ports(lab);
         let standing = report.unless_failed(lab, "ports", measured)?;
         report.targets.push(target::of_ports(standing));
+        progress.step();
+    }
+    if flags.measures(Measurement::Tunnel) {
+        progress.phase("idle streams");
+        let measured = streams::measure(lab);
+        report.streams = report.unless_failed(lab, "idle streams", measured)?;
+        report.sections.extend(report.streams.iter().flat_map(Streams::tables));
+        report.notes.extend(report.streams.iter().flat_map(|it| it.notes.iter().cloned()));
+        report.targets.extend(target::of_streams(report.streams.as_ref()));
         progress.step();
     }
     if flags.measures(Measurement::Hop) {

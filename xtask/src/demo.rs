@@ -22,7 +22,7 @@ use crate::workspace::Workspace;
 use crate::{build_ebpf, setup};
 
 /// Without these there is nothing to show.
-const NEEDED: [&str; 4] = ["ip", "nsenter", "curl", "nginx"];
+const NEEDED: [&str; 5] = ["ip", "nsenter", "curl", "nginx", "tcpdump"];
 /// Without these there is less to show.
 const WANTED: [&str; 3] = ["iptables", "nft", "bpftool"];
 /// Rounds of the small latency table.

@@ -5,8 +5,10 @@
 //! one was killed. Nothing of the machine's own network namespace or of a cgroup it did not make is ever touched. What
 //! is shown or measured here is the business of the chores that use it.
 
+pub(crate) mod authority;
 mod cgroup;
 mod http;
+mod mesh;
 mod namespace;
 mod patience;
 pub(crate) mod peer;
@@ -24,6 +26,8 @@ use tempfile::TempDir;
 
 use crate::process::capture;
 
+pub(crate) use authority::Authority;
+pub(crate) use mesh::Member;
 use namespace::Namespace;
 pub(crate) use patience::{Interrupt, Patience};
 pub(crate) use peer::standing;

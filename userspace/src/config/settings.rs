@@ -8,6 +8,7 @@ use std::time::Duration;
 use sidestep_abi::settings::OnFailure;
 use sidestep_abi::verdict::Verdict;
 
+use crate::model::{Identity, TrustDomain};
 use crate::policy::{DenyWith, Rules};
 
 /// How connections get from the workload's sockets to the instance.
@@ -48,11 +49,23 @@ pub struct OutboundSettings {
     pub rules: Rules,
     /// `deny-with`; default `refused`.
     pub deny_with: DenyWith,
+    /// `unknown`; default `relay`.
+    pub unknown: Unknown,
+}
+
+/// What becomes of captured connections to destinations that neither `workloads` nor `services` name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are relayed as they are.
+    #[default]
+    Relay,
+    /// They are refused.
+    Refuse,
 }
 
 impl Default for OutboundSettings {
     fn default() -> Self {
-        Self { rules: Rules::only(Verdict::Proxy), deny_with: DenyWith::Refused }
+        Self { rules: Rules::only(Verdict::Proxy), deny_with: DenyWith::Refused, unknown: Unknown::Relay }
     }
 }
 
@@ -78,6 +91,48 @@ impl Default for RelaySettings {
             max_connections: 10_000,
         }
     }
+}
+
+/// `tunnel:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelSettings {
+    /// `idle-timeout`: how long a pooled tunnel that carries nothing is kept; default 5 min.
+    pub idle_timeout: Duration,
+}
+
+impl Default for TunnelSettings {
+    fn default() -> Self {
+        Self { idle_timeout: Duration::from_secs(300) }
+    }
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// `files`: a directory with `tls.crt`, `tls.key` and `ca.crt`.
+    Files(PathBuf),
+    /// `workload-api`: the Unix socket of a SPIFFE Workload API.
+    WorkloadApi(PathBuf),
+    /// `signing-ca`: we issue them ourselves.
+    SigningCa {
+        /// `directory`: has the CA's `tls.crt` and `tls.key`.
+        directory: PathBuf,
+        /// `lifetime`: how long a certificate is valid, from 2 minutes to 365 days; default 24 h.
+        lifetime: Duration,
+    },
+}
+
+/// `identity:`, needs a restart to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentitySettings {
+    /// `id`: who the workload is; always there with [`CertificateSource::SigningCa`].
+    pub id: Option<Identity>,
+    /// `files`, `workload-api` or `signing-ca`.
+    pub source: CertificateSource,
+    /// `federated`: bundles of other trust domains, each domain once.
+    pub federated: Vec<(TrustDomain, PathBuf)>,
+    /// `revocation-lists`.
+    pub revocation_lists: Vec<PathBuf>,
 }
 
 /// `admin:`, needs a restart to change.

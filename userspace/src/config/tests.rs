@@ -1,5 +1,6 @@
 //! Files and what becomes of them.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use sidestep_abi::verdict::{Reason, Verdict};
 
 use super::*;
 use crate::policy::{DenyWith, Rules};
+
+mod mesh;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(Path::new("f.yaml"), text)
@@ -210,12 +213,12 @@ fn rules_that_contradict_each_other_are_named_with_both_places() {
 fn unknown_repeated_and_missing_fields_are_refused() {
     refused(
         "wrkload: web",
-        "1:1: wrkload: expected one of workload, capture, outbound, inbound, relay, admin, access-log, found unknown \
-         field \"wrkload\"",
+        "1:1: wrkload: expected one of workload, labels, identity, capture, outbound, inbound, relay, tunnel, workloads, \
+         services, peer-authentication, root-namespace, admin, access-log, found unknown field \"wrkload\"",
     );
     refused(
         "outbound:\n  value: red\n",
-        "2:3: outbound.value: expected one of default, deny-with, rules, found unknown field \"value\"",
+        "2:3: outbound.value: expected one of default, deny-with, unknown, rules, found unknown field \"value\"",
     );
     refused("workload: a\nworkload: b\n", "2:1: expected every field once, found \"workload\" again");
     refused("admin: {}", "1:8: admin: expected the field \"address\", found none");

@@ -13,7 +13,12 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::{Choice, LogDestination, WorkloadName};
+use crate::model::{Identity, TrustDomain};
 use crate::policy::{PortSpan, Target};
+
+mod mesh;
+
+pub(super) use mesh::{Hostname, Lifetime, Network, Port, SocketPath};
 
 /// A type that is written as one piece of text.
 pub(super) trait Scalar: Sized {
@@ -29,7 +34,7 @@ pub(super) trait Scalar: Sized {
 }
 
 /// A scalar in the file.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Value<T>(pub(super) T);
 
 impl<'de, T: Scalar> Deserialize<'de> for Value<T> {
@@ -75,6 +80,17 @@ pub(super) enum OneOrMany<O, M = O> {
 impl<'de, O: Scalar, M: Scalar> Deserialize<'de> for OneOrMany<O, M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(OneOrManyVisitor(PhantomData))
+    }
+}
+
+impl<T> OneOrMany<T> {
+    /// The values, without their places.
+    pub(super) fn into_values(self) -> impl Iterator<Item = T> {
+        let (one, many) = match self {
+            Self::One(value) => (Some(value), Vec::new()),
+            Self::Many(list) => (None, list),
+        };
+        one.into_iter().chain(many.into_iter().map(|item| item.value.0))
     }
 }
 
@@ -132,6 +148,8 @@ read_by_from_str! {
     Target: "CIDR[:port[-port]]",
     PortSpan: "ports",
     WorkloadName: "a name",
+    Identity: "a SPIFFE ID such as spiffe://cluster.local/ns/shop/sa/web",
+    TrustDomain: "a trust domain such as cluster.local",
 }
 
 /// The value of `inbound.ports`, unless it is a list.

@@ -1,12 +1,13 @@
-//! A configuration file that changes while it is used.
+//! A configuration file that changes while it is used, and the files that it names.
 //!
-//! The directory is watched and not the file, so that editors that write anew and rename, and Kubernetes, which swaps
+//! Directories are watched and not files, so that editors that write anew and rename, and Kubernetes, which swaps
 //! the symbolic link `..data`, are seen. What counts is content: only when the bytes differ from those seen last is
 //! there something to yield. Applies nothing: the receiver decides what a new configuration means.
 //!
 //! A file that is written in place is read once it has been quiet for [`QUIET`]; a writer that pauses for longer in
-//! the middle is better off with a rename. Replacing the *directory* ends the watching of it.
+//! the middle is better off with a rename. Replacing a *directory* ends the watching of it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use super::{Config, ConfigError, parse_bytes, read};
+use super::sources::Sources;
+use super::{Config, ConfigError, load_from};
 
 /// How long nothing must happen in the directory before the file is read.
 const QUIET: Duration = Duration::from_millis(100);
@@ -25,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a file may be missing before that is worth telling.
 const ABSENCE: Duration = Duration::from_secs(1);
 
-/// The changes of one file. Dropping it ends the watching.
+/// The changes of one configuration. Dropping it ends the watching.
 #[derive(Debug)]
 pub struct Watch {
     changes: mpsc::Receiver<Result<Config, ConfigError>>,
@@ -52,7 +54,7 @@ impl Drop for Watch {
     }
 }
 
-/// Reads a configuration file and watches it from then on, with no gap between the two.
+/// Reads a configuration file, and watches it and the files that it names from then on, with no gap between the two.
 ///
 /// Must be called within a tokio runtime that has its timer enabled.
 ///
@@ -61,41 +63,45 @@ impl Drop for Watch {
 /// The directory cannot be watched (a missing directory, or too many inotify instances or watches), or whatever
 /// [`super::load`] says.
 pub fn watch(path: &Path) -> Result<(Config, Watch), ConfigError> {
-    let mut directories = Directories::new(path)?;
-    directories.follow();
-    let bytes = read(path)?;
-    let config = parse_bytes(path, &bytes)?;
+    let mut watched =
+        Watched { path: path.to_owned(), sources: Sources::default(), directories: Directories::new(path)? };
+    watched.directories.follow([path]);
+    let mut config = load_from(path, &mut watched.sources)?;
+    if watched.directories.follow(watched.sources.paths()) {
+        // What happened to these files before they were watched is found by reading them again.
+        watched.sources = Sources::default();
+        config = load_from(path, &mut watched.sources)?;
+    }
     let (sender, changes) = mpsc::channel(1);
-    let watched = Watched { path: path.to_owned(), seen: Seen::Content(bytes), directories, sender };
-    let task = tokio::spawn(watched.run()).abort_handle();
+    let task = tokio::spawn(watched.run(sender)).abort_handle();
     Ok((config, Watch { changes, task }))
-}
-
-/// What was found when the file was last read.
-#[derive(PartialEq, Eq)]
-enum Seen {
-    Content(Vec<u8>),
-    /// The message that said why not.
-    Unreadable(String),
 }
 
 /// The state of the task behind a [`Watch`].
 struct Watched {
     path: PathBuf,
-    seen: Seen,
+    /// What was found when the files were last read.
+    sources: Sources,
     directories: Directories,
-    sender: mpsc::Sender<Result<Config, ConfigError>>,
 }
 
 impl Watched {
-    async fn run(mut self) {
+    async fn run(mut self, sender: mpsc::Sender<Result<Config, ConfigError>>) {
         let mut absent_since: Option<Instant> = None;
         while self.directories.stir().await {
             self.directories.settle().await;
-            self.directories.follow();
+            self.directories.follow(self.sources.paths());
             let path = self.path.clone();
-            let Ok(found) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
-            let change = match found {
+            let reading = tokio::task::spawn_blocking(move || {
+                let mut sources = Sources::default();
+                (load_from(&path, &mut sources), sources)
+            });
+            let Ok((found, sources)) = reading.await else { continue };
+            if self.directories.follow(sources.paths().chain(self.sources.paths())) {
+                // What happened to these files before they were watched is found by reading them again.
+                self.directories.pending = true;
+            }
+            match &found {
                 // Whoever replaces a file may remove it first: it gets a moment to come back.
                 Err(ConfigError::Unreadable { .. })
                     if absent_since.get_or_insert_with(Instant::now).elapsed() < ABSENCE
@@ -103,44 +109,42 @@ impl Watched {
                 {
                     continue;
                 }
-                Err(error) => {
-                    let seen = Seen::Unreadable(error.to_string());
-                    self.note(seen).then_some(Err(error))
-                }
-                Ok(bytes) => {
-                    absent_since = None;
-                    let parsed = parse_bytes(&self.path, &bytes);
-                    self.note(Seen::Content(bytes)).then_some(parsed)
-                }
-            };
-            if let Some(change) = change
-                && self.sender.send(change).await.is_err()
-            {
+                Err(ConfigError::Unreadable { .. }) => {}
+                Ok(_) | Err(_) => absent_since = None,
+            }
+            if !self.note(found.is_ok(), sources) {
+                continue;
+            }
+            if sender.send(found).await.is_err() {
                 return;
             }
         }
     }
 
     /// Remembers what was seen and says whether that is new.
-    fn note(&mut self, seen: Seen) -> bool {
-        let new = self.seen != seen;
-        self.seen = seen;
+    fn note(&mut self, whole: bool, mut sources: Sources) -> bool {
+        if !whole {
+            // Reading ended early: what was not looked at is still what it was, and still to be watched.
+            sources.fill_up(&self.sources);
+        }
+        let new = self.sources != sources;
+        self.sources = sources;
         new
     }
 }
 
-/// The directories in which something can happen to the file: its own, and that of the file it is a link to.
+/// The directories in which something can happen to the files: their own, and those of the files they are links to.
 struct Directories {
-    path: PathBuf,
     watcher: RecommendedWatcher,
-    /// Where the link led when it was last looked at.
-    target: Option<PathBuf>,
+    /// Without links in them, so that none is there twice.
+    watched: BTreeSet<PathBuf>,
     stirs: mpsc::Receiver<()>,
     /// A stir that was taken from the channel and not yet answered.
     pending: bool,
 }
 
 impl Directories {
+    /// Watches the directory of one file, which must be there.
     fn new(path: &Path) -> Result<Self, ConfigError> {
         let directory = parent(path);
         let (sender, stirs) = mpsc::channel(1);
@@ -159,25 +163,29 @@ impl Directories {
             let _: Result<_, _> = sender.try_send(());
         };
         let mut watcher = notify::recommended_watcher(on_event).map_err(unwatchable)?;
-        watcher.watch(&directory, RecursiveMode::NonRecursive).map_err(unwatchable)?;
-        Ok(Self { path: path.to_owned(), watcher, target: None, stirs, pending: false })
+        let resolved = directory.canonicalize().unwrap_or_else(|_| directory.clone());
+        watcher.watch(&resolved, RecursiveMode::NonRecursive).map_err(unwatchable)?;
+        Ok(Self { watcher, watched: BTreeSet::from([resolved]), stirs, pending: false })
     }
 
-    /// Watches the directory of the file that a link leads to, too, as far as that is possible.
-    fn follow(&mut self) {
-        let target = self.path.canonicalize().ok().map(|target| parent(&target));
-        if target == self.target {
-            return;
-        }
-        if let Some(old) = self.target.take() {
+    /// Watches the directories of these files and no others, as far as that is possible; says whether one is new.
+    fn follow<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) -> bool {
+        let places =
+            |path: &Path| [parent(path).canonicalize().ok(), path.canonicalize().ok().map(|it| parent(&it))];
+        let wanted: BTreeSet<PathBuf> = paths.into_iter().flat_map(places).flatten().collect();
+        for gone in self.watched.difference(&wanted) {
             // Fails for a directory that is gone, whose watch is gone with it.
-            let _: notify::Result<()> = self.watcher.unwatch(&old);
+            let _: notify::Result<()> = self.watcher.unwatch(gone);
         }
-        let own = parent(&self.path);
-        self.target = target.filter(|target| {
-            let other = own.canonicalize().ok().as_ref() != Some(target);
-            other && self.watcher.watch(target, RecursiveMode::NonRecursive).is_ok()
-        });
+        let mut kept: BTreeSet<PathBuf> = self.watched.intersection(&wanted).cloned().collect();
+        let before = kept.len();
+        for new in wanted.difference(&self.watched) {
+            if self.watcher.watch(new, RecursiveMode::NonRecursive).is_ok() {
+                kept.insert(new.clone());
+            }
+        }
+        self.watched = kept;
+        self.watched.len() > before
     }
 
     /// Waits until something happens; false if nothing can any more.
@@ -187,7 +195,7 @@ impl Directories {
 
     /// Whether something happens within that time; if so, the next [`Self::stir`] returns at once.
     async fn stir_within(&mut self, time: Duration) -> bool {
-        self.pending = matches!(timeout(time, self.stirs.recv()).await, Ok(Some(())));
+        self.pending = self.pending || matches!(timeout(time, self.stirs.recv()).await, Ok(Some(())));
         self.pending
     }
 

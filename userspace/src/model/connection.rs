@@ -120,6 +120,8 @@ pub struct Ended {
     pub source_identity: Option<Identity>,
     /// Who the dialled side proved to be by its certificate (inbound: who we are); absent in plain text.
     pub destination_identity: Option<Identity>,
+    /// What the other side of a tunnel calls itself, `namespace/name`: for logs, not for decisions.
+    pub peer_workload: Option<String>,
     /// The W3C trace that the connection belongs to on both sides of a tunnel: 32 hexadecimal digits.
     pub trace_id: Option<TraceId>,
     /// How many bytes moved.

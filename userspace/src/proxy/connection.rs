@@ -8,11 +8,13 @@ use std::time::Instant;
 use socket2::Socket;
 
 use super::canonical;
-use super::dial::Dial;
+use super::dial::{Dial, gone};
 use super::instance::{Alive, Instance};
 use super::leg::Leg;
 use super::record::Record;
 use super::relay::{self, Broken, End};
+use super::route::{self, NoRoute, Route, Way};
+use super::tunnel::outbound;
 use super::workers::Seat;
 use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Side, UpstreamAddr};
 
@@ -36,12 +38,23 @@ pub(super) struct Accepted {
 pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     let instance = &*alive.instance;
     let mut record = Record::open(instance.observer.clone(), accepted.direction, accepted.client);
-    let upstream = match destination(instance, &accepted) {
-        Ok((original, reason)) => {
-            record.captured(original, reason);
-            UpstreamAddr(original.0)
-        }
+    let routed = destination(instance, &accepted).and_then(|(original, reason)| {
+        record.captured(original, reason);
+        route(instance, &accepted, original)
+    });
+    let Route { picked, way } = match routed {
+        Ok(route) => route,
         Err(refusal) => return refuse(instance, accepted, record, refusal),
+    };
+    // Counts for its endpoint until the connection has ended.
+    let _picked = picked;
+    let upstream = match way {
+        Way::Plain(upstream) => upstream,
+        Way::Tunnel(hop) => {
+            let Accepted { seat, leg, client, .. } = accepted;
+            // Boxed, so that a connection without a tunnel does not take the memory of one with.
+            return Box::pin(outbound::carry(&alive.instance, seat, leg, client, hop, record)).await;
+        }
     };
     record.dialling(upstream);
 
@@ -49,7 +62,7 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     let Accepted { seat, leg: client, second, client: address, direction, listener } = accepted;
     let second = (listener.is_ipv4() == upstream.0.is_ipv4()).then_some(second);
     let dial = Dial { handoffs: &*instance.handoffs, client: address, upstream, direction };
-    let dialled = dial.run(second, &client, limits.connect_timeout).await;
+    let dialled = dial.run(second, gone(&client), limits.connect_timeout).await;
     let served = match dialled {
         Ok(stream) => Leg::new(stream),
         Err(fault) => {
@@ -146,6 +159,26 @@ fn destination(instance: &Instance, accepted: &Accepted) -> Result<(OriginalDst,
         });
     }
     Ok((original, reason))
+}
+
+/// Where a connection goes that wanted to go to `original`: inbound to the app, if it is let in.
+fn route(instance: &Instance, accepted: &Accepted, original: OriginalDst) -> Result<Route, Refusal> {
+    match accepted.direction {
+        Direction::Outbound => route::find(&instance.neighbours(), &instance.balance, original).map_err(
+            |NoRoute { reason, message }| {
+                let source = io::Error::new(io::ErrorKind::HostUnreachable, message);
+                Refusal { reason, fault: Fault::new(Side::Workload, "find route", source) }
+            },
+        ),
+        Direction::Inbound => match instance.admission.plain_text(accepted.client, original) {
+            Ok(()) => Ok(Route { picked: None, way: Way::Plain(UpstreamAddr(original.0)) }),
+            Err(reason) => {
+                let message = format!("{original} does not take plain text from {}", accepted.client.0.ip());
+                let source = io::Error::new(io::ErrorKind::PermissionDenied, message);
+                Err(Refusal { reason, fault: Fault::new(Side::Peer, "admit connection", source) })
+            }
+        },
+    }
 }
 
 /// Who is at that end of a connection.

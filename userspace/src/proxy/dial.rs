@@ -36,32 +36,22 @@ enum Source {
 }
 
 impl Dial<'_> {
-    /// Dials for at most `patience`, and not longer than the client on `accepted` stays. `at_hand` is a socket of the
+    /// Dials for at most `patience`, and not longer than until the client has `gone`. `at_hand` is a socket of the
     /// upstream's family if there is one.
-    ///
-    /// A client that only closed its sending half stays: it may have said all it has to say.
     pub(super) async fn run(
         &self,
         at_hand: Option<Socket>,
-        accepted: &TcpStream,
+        gone: impl Future<Output = io::Error>,
         patience: Duration,
     ) -> Result<TcpStream, Fault> {
         tokio::select! {
             biased;
             dialled = tokio::time::timeout(patience, self.connect(at_hand)) => {
                 dialled.unwrap_or_else(|_elapsed| {
-                    let late = io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        format!("no answer within {patience:?} (relay.connect-timeout)"),
-                    );
-                    Err(Fault::new(blame(End::Upstream, self.direction), "dial upstream", late))
+                    Err(Fault::new(blame(End::Upstream, self.direction), "dial upstream", late(patience)))
                 })
             }
-            _ = accepted.ready(Interest::ERROR) => {
-                let gone = accepted.take_error().ok().flatten();
-                let gone = gone.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
-                Err(Fault::new(blame(End::Client, self.direction), "wait for upstream", gone))
-            }
+            gone = gone => Err(Fault::new(blame(End::Client, self.direction), "wait for upstream", gone)),
         }
     }
 
@@ -92,6 +82,19 @@ impl Dial<'_> {
     }
 }
 
+/// Resolves when whoever is at the other end of `stream` has reset it.
+///
+/// A client that only closed its sending half stays: it may have said all it has to say.
+pub(super) async fn gone(stream: &TcpStream) -> io::Error {
+    let _ = stream.ready(Interest::ERROR).await;
+    stream.take_error().ok().flatten().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+}
+
+/// The error of a dial that took too long.
+pub(super) fn late(patience: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {patience:?} (relay.connect-timeout)"))
+}
+
 /// A socket to dial with.
 pub(super) fn socket(domain: Domain) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
@@ -113,7 +116,7 @@ fn open(at_hand: Option<Socket>, upstream: SocketAddr, source: Source) -> io::Re
 }
 
 /// Connects; the current runtime watches the stream.
-async fn connect(socket: Socket, upstream: SocketAddr) -> io::Result<TcpStream> {
+pub(super) async fn connect(socket: Socket, upstream: SocketAddr) -> io::Result<TcpStream> {
     match socket.connect(&upstream.into()) {
         Err(error) if errno(&error) != Some(Errno::EINPROGRESS) => return Err(error),
         Ok(()) | Err(_) => {}
@@ -138,7 +141,7 @@ fn next_spread() -> Ipv4Addr {
 }
 
 /// Whether a connect failed for something that this machine lacks rather than for what the upstream does.
-fn is_our_own(error: &io::Error) -> bool {
+pub(super) fn is_our_own(error: &io::Error) -> bool {
     matches!(
         errno(error),
         Some(

@@ -8,32 +8,58 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use super::balance::Balance;
 use super::listening::Listening;
 use super::relay::Pipes;
+use super::route::Neighbours;
 use super::throttle::Throttle;
+use super::tunnel::pool::Pool;
+use super::tunnel::tally::{Tally, TunnelCounts};
+use super::tunnel::{Admission, Tunnelling};
 use super::workers::Workers;
-use super::{Handoffs, Limits};
-use crate::model::{Direction, Observer, OriginalDst};
+use super::{Entry, Handoffs, Limits};
+use crate::model::{Observer, OriginalDst};
 
 /// The proxy of one workload.
 ///
 /// Its connections are tasks of its [`Workers`]; whoever starts it, asks it or ends it may be elsewhere.
 pub struct Instance {
     limits: RwLock<Limits>,
+    neighbours: RwLock<Arc<Neighbours>>,
     pub(super) handoffs: Arc<dyn Handoffs>,
     pub(super) observer: Arc<dyn Observer>,
+    pub(super) admission: Arc<dyn Admission>,
+    pub(super) tunnelling: Option<Tunnelling>,
+    pub(super) workers: Workers,
     pub(super) pipes: Pipes,
     pub(super) own: OwnListeners,
-    pub(super) workers: Workers,
+    pub(super) pool: Pool,
+    pub(super) tunnels: Tally,
+    pub(super) balance: Balance,
     /// Lines about refused connections, which a pod can cause at will.
     pub(super) refusals: Throttle,
     live: Mutex<Live>,
     idle: Notify,
+    draining: watch::Sender<bool>,
     backoffs: AtomicU64,
     over_limit: AtomicU64,
+}
+
+/// What an instance is given of the world around it.
+pub struct Surroundings {
+    /// Where captured sockets tell what they were captured from.
+    pub handoffs: Arc<dyn Handoffs>,
+    /// Who wants to know of connections.
+    pub observer: Arc<dyn Observer>,
+    /// Who may connect to the workload.
+    pub admission: Arc<dyn Admission>,
+    /// What tunnels need; without it none is dialled and none accepted.
+    pub tunnelling: Option<Tunnelling>,
+    /// Where connections live.
+    pub workers: Workers,
 }
 
 #[derive(Default)]
@@ -47,44 +73,43 @@ struct Live {
 }
 
 impl Instance {
-    /// An instance without listeners.
+    /// An instance without listeners that knows no neighbours yet.
     #[must_use]
-    pub fn new(
-        limits: Limits,
-        handoffs: Arc<dyn Handoffs>,
-        observer: Arc<dyn Observer>,
-        workers: Workers,
-    ) -> Arc<Self> {
+    pub fn new(limits: Limits, surroundings: Surroundings) -> Arc<Self> {
+        let Surroundings { handoffs, observer, admission, tunnelling, workers } = surroundings;
         Arc::new(Self {
             limits: RwLock::new(limits),
+            neighbours: RwLock::default(),
             handoffs,
             observer,
+            admission,
+            tunnelling,
+            workers,
             pipes: Pipes::default(),
             own: OwnListeners::default(),
-            workers,
+            pool: Pool::default(),
+            tunnels: Tally::default(),
+            balance: Balance::default(),
             refusals: Throttle::new(Duration::from_secs(1)),
             live: Mutex::default(),
             idle: Notify::new(),
+            draining: watch::Sender::new(false),
             backoffs: AtomicU64::new(0),
             over_limit: AtomicU64::new(0),
         })
     }
 
-    /// Accepts connections of `direction` from `listener` until the answer is closed or dropped.
+    /// Accepts connections from `listener`, which stands for `entry`, until the answer is closed or dropped.
     ///
     /// The listener's address counts as our own from now on: a captured connection that was meant for it is refused.
     ///
     /// # Errors
     /// The listener is not a listening TCP socket, or the worker cannot watch it.
-    pub fn serve(
-        self: &Arc<Self>,
-        listener: std::net::TcpListener,
-        direction: Direction,
-    ) -> io::Result<Listening> {
-        Listening::start(Arc::clone(self), listener, direction)
+    pub fn serve(self: &Arc<Self>, listener: std::net::TcpListener, entry: Entry) -> io::Result<Listening> {
+        Listening::start(Arc::clone(self), listener, entry)
     }
 
-    /// How many connections are open, both directions together.
+    /// How many connections are open, both directions and tunnels together.
     #[must_use]
     pub fn active(&self) -> usize {
         self.live().tasks.len()
@@ -99,6 +124,17 @@ impl Instance {
             }
             notified.await;
         }
+    }
+
+    /// Asks those who dialled tunnels to open no more connections in them, and closes our own once they carry nothing.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+        self.pool.retire_idle();
+    }
+
+    /// Whether [`Self::drain`] was called.
+    pub(super) fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
     }
 
     /// Resets every open connection; for the end of a drain. [`Instance::idle`] resolves once all are gone.
@@ -119,6 +155,22 @@ impl Instance {
     /// Changes the limits for connections that are accepted from now on; open ones keep theirs.
     pub fn set_limits(&self, limits: Limits) {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// What is known of the mesh now.
+    pub(super) fn neighbours(&self) -> Arc<Neighbours> {
+        Arc::clone(&self.neighbours.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is known of the mesh, for connections that are accepted from now on.
+    pub fn set_neighbours(&self, neighbours: Neighbours) {
+        *self.neighbours.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(neighbours);
+    }
+
+    /// How many tunnels there were.
+    #[must_use]
+    pub fn tunnel_counts(&self) -> TunnelCounts {
+        self.tunnels.read()
     }
 
     /// How often accepting had to pause because descriptors or memory ran out.

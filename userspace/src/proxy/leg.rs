@@ -3,9 +3,12 @@
 //! So every way out that nobody thought of (an error, an aborted task, a panic, a runtime that shuts down) is seen
 //! by the other end as a reset, never as an orderly end of a stream that was cut short.
 
+use std::io;
 use std::ops::Deref;
+use std::os::fd::AsFd;
 
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 
 /// How a leg is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,18 @@ impl Leg {
     /// A leg that is reset until it is ended.
     pub(super) const fn new(stream: TcpStream) -> Self {
         Self { stream, closing: Closing::Reset }
+    }
+
+    /// The same connection, watched by another runtime.
+    ///
+    /// # Errors
+    /// There is no descriptor left, or the runtime cannot watch it. The connection is reset.
+    pub(super) fn moved_to(self, runtime: &Handle) -> io::Result<Self> {
+        let same = std::net::TcpStream::from(self.stream.as_fd().try_clone_to_owned()?);
+        // Closing one of two descriptors says nothing to the other end.
+        self.end();
+        let _within = runtime.enter();
+        TcpStream::from_std(same).map(Self::new)
     }
 
     /// Closes in order: both directions have carried their end.

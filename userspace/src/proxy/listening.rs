@@ -16,13 +16,15 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::Entry;
 use super::canonical;
 use super::connection::{self, Accepted};
 use super::dial;
 use super::instance::Instance;
 use super::leg::Leg;
 use super::throttle::Throttle;
-use crate::model::{ClientAddr, Direction};
+use super::tunnel::server::{self, Dialled};
+use crate::model::ClientAddr;
 use crate::sys::ready::watched;
 use crate::sys::socket::accept;
 
@@ -42,11 +44,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    pub(super) fn start(
-        instance: Arc<Instance>,
-        listener: TcpListener,
-        direction: Direction,
-    ) -> io::Result<Self> {
+    pub(super) fn start(instance: Arc<Instance>, listener: TcpListener, entry: Entry) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         // Accepted sockets inherit it on Linux (they are cloned from the listener), which saves a call for each.
         SockRef::from(&listener).set_tcp_nodelay(true)?;
@@ -62,7 +60,7 @@ impl Listening {
         let accepting = Accepting {
             ours,
             listener,
-            direction,
+            entry,
             second: None,
             backlog: Backlog::Filled,
             log: Throttle::new(LOG_PERIOD),
@@ -109,7 +107,7 @@ impl Drop for Ours {
 struct Accepting {
     ours: Ours,
     listener: AsyncFd<TcpListener>,
-    direction: Direction,
+    entry: Entry,
     /// The socket for the second leg of the next connection. A connection is accepted only when its second leg has
     /// a descriptor already: when descriptors run out, connections wait in the backlog instead of being accepted and
     /// reset, and a burst cannot take the descriptors that its own dials need.
@@ -174,7 +172,7 @@ impl Accepting {
             self.backlog = Backlog::Filled;
         };
         if let Some(second) = self.second.take() {
-            self.ours.admit(stream, peer, second, self.direction)?;
+            self.ours.admit(stream, peer, second, self.entry)?;
         }
         // The connection dials before we prepare for the next.
         let_others_run().await;
@@ -189,7 +187,7 @@ impl Accepting {
             match accept(self.listener.get_ref()) {
                 Ok((stream, peer)) => {
                     let second = self.ours.second()?;
-                    self.ours.admit(stream, peer, second, self.direction)?;
+                    self.ours.admit(stream, peer, second, self.entry)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_the_clients_own(&error) => {}
@@ -224,7 +222,7 @@ impl Ours {
         stream: std::net::TcpStream,
         peer: SocketAddr,
         second: Socket,
-        direction: Direction,
+        entry: Entry,
     ) -> io::Result<()> {
         let seat = self.instance.workers.seat();
         let runtime = seat.runtime().clone();
@@ -232,15 +230,23 @@ impl Ours {
             let _within = runtime.enter();
             TcpStream::from_std(stream)?
         };
-        let accepted = Accepted {
-            seat,
-            leg: Leg::new(stream),
-            second,
-            client: ClientAddr(canonical(peer)),
-            listener: self.address,
-            direction,
-        };
+        let client = ClientAddr(canonical(peer));
         let limit = self.instance.limits().max_connections;
+        if entry == Entry::Tunnel {
+            if self.instance.active() >= limit {
+                self.instance.count_over_limit();
+            } else {
+                // The connections within dial for themselves.
+                drop(second);
+                let local = canonical(stream.local_addr()?);
+                let dialled = Dialled { seat, stream, client, local };
+                self.instance.spawn(&runtime, |alive| server::serve(alive, dialled));
+            }
+            return Ok(());
+        }
+        let direction = entry.direction();
+        let accepted =
+            Accepted { seat, leg: Leg::new(stream), second, client, listener: self.address, direction };
         if self.instance.active() >= limit {
             self.instance.count_over_limit();
             connection::turn_away(&self.instance, accepted, limit);

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::tunnel::baggage::Baggage;
 use crate::model::{
-    ClientAddr, Direction, Ended, Fault, Observer, OriginalDst, Reason, Side, Tier, Traffic, UpstreamAddr,
-    Verdict,
+    ClientAddr, Direction, Ended, Fault, Identity, Observer, OriginalDst, Reason, Side, Tier, TraceId,
+    Traffic, UpstreamAddr, Verdict,
 };
 
 /// An open connection as the observer will hear of it; dropping it is the connection's end.
@@ -20,6 +21,11 @@ pub(super) struct Record {
     upstream: Option<UpstreamAddr>,
     verdict: Verdict,
     reason: Reason,
+    tier: Tier,
+    source: Option<Identity>,
+    destination: Option<Identity>,
+    trace: Option<TraceId>,
+    peer_workload: Option<String>,
     traffic: Traffic,
     outcome: Outcome,
 }
@@ -48,6 +54,11 @@ impl Record {
             upstream: None,
             verdict: Verdict::Proxy,
             reason: Reason::Default,
+            tier: Tier::Relay,
+            source: None,
+            destination: None,
+            trace: None,
+            peer_workload: None,
             traffic: Traffic::default(),
             outcome: Outcome::Open,
         }
@@ -62,6 +73,30 @@ impl Record {
     /// Where the instance dials.
     pub(super) const fn dialling(&mut self, upstream: UpstreamAddr) {
         self.upstream = Some(upstream);
+    }
+
+    /// How its bytes move.
+    pub(super) const fn carried(&mut self, tier: Tier) {
+        self.tier = tier;
+    }
+
+    /// Who both sides are by their certificates.
+    pub(super) fn proved(&mut self, source: &Identity, destination: &Identity) {
+        self.source = Some(source.clone());
+        self.destination = Some(destination.clone());
+    }
+
+    /// The trace that it belongs to.
+    pub(super) const fn traced(&mut self, trace: TraceId) {
+        self.trace = Some(trace);
+    }
+
+    /// What the other side calls itself.
+    pub(super) fn named(&mut self, said: &Baggage) {
+        if let Some(workload) = &said.workload {
+            let namespace = said.namespace.as_deref().unwrap_or("?");
+            self.peer_workload = Some(format!("{namespace}/{workload}"));
+        }
     }
 
     /// The bytes that moved. They are counted here while they move, so that an aborted connection tells them too.
@@ -106,10 +141,11 @@ impl Drop for Record {
             upstream: self.upstream,
             verdict: self.verdict,
             reason: self.reason,
-            tier: Tier::Relay,
-            source_identity: None,
-            destination_identity: None,
-            trace_id: None,
+            tier: self.tier,
+            source_identity: self.source.take(),
+            destination_identity: self.destination.take(),
+            peer_workload: self.peer_workload.take(),
+            trace_id: self.trace,
             traffic: self.traffic,
             duration: self.since.elapsed(),
             fault,

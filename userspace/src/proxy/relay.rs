@@ -7,7 +7,8 @@
 mod flow;
 mod idle;
 mod pipe;
-mod socket;
+pub(super) mod scratch;
+pub(super) mod socket;
 
 use std::future::poll_fn;
 use std::io;
@@ -18,8 +19,9 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use flow::{Farewell, Flow, Stop};
-use idle::Idle;
+pub(super) use flow::Stop;
+use flow::{Farewell, Flow};
+pub(super) use idle::Idle;
 pub(super) use pipe::Pipes;
 
 use super::workers::Seat;
@@ -128,7 +130,7 @@ const fn write_to(end: End) -> &'static str {
 
 impl Stop {
     /// Names the ends of the flow that stopped.
-    fn between(self, source: End, sink: End) -> Broken {
+    pub(super) fn between(self, source: End, sink: End) -> Broken {
         match self {
             Self::Source(error) => Broken { end: source, doing: read_from(source), source: error },
             Self::Sink(error) => Broken { end: sink, doing: write_to(sink), source: error },

@@ -5,6 +5,8 @@ mod bytes;
 mod descriptors;
 mod endings;
 mod lifecycle;
+mod pinned;
+mod tunnel;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,8 +17,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Handoffs, Instance, Limits, Listening, Workers};
-use crate::model::{ClientAddr, Direction, Ended, Observer, OriginalDst, Reason};
+use super::{Admission, Entry, Handoffs, Instance, Limits, Listening, Surroundings, Workers};
+use crate::model::{ClientAddr, Direction, Ended, Identity, Observer, OriginalDst, Reason};
 
 /// How long anything here may take before it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,6 +27,7 @@ const LIMITS: Limits = Limits {
     connect_timeout: Duration::from_secs(5),
     idle_timeout: Duration::from_secs(60),
     max_connections: 1000,
+    tunnel_idle_timeout: Duration::from_secs(60),
 };
 
 /// Handoffs that tell one destination for every socket, or none.
@@ -59,6 +62,28 @@ impl Handoffs for Fixed {
     }
 }
 
+/// Lets everybody in, or refuses for a reason.
+#[derive(Default)]
+struct Admitted {
+    plain_text: Option<Reason>,
+    tunnelled: Option<Reason>,
+}
+
+impl Admission for Admitted {
+    fn plain_text(&self, _client: ClientAddr, _original: OriginalDst) -> Result<(), Reason> {
+        self.plain_text.map_or(Ok(()), Err)
+    }
+
+    fn tunnelled(
+        &self,
+        _source: &Identity,
+        _client: ClientAddr,
+        _original: OriginalDst,
+    ) -> Result<(), Reason> {
+        self.tunnelled.map_or(Ok(()), Err)
+    }
+}
+
 /// An observer that remembers.
 #[derive(Default)]
 struct Seen {
@@ -86,20 +111,27 @@ struct Bench {
 
 impl Bench {
     /// An instance whose captured connections all go to `destination`.
-    fn start(direction: Direction, limits: Limits, destination: Option<SocketAddr>) -> Self {
+    fn start(entry: Entry, limits: Limits, destination: Option<SocketAddr>) -> Self {
         let handoffs = Fixed { destination: Mutex::new(destination), ..Fixed::default() };
-        Self::with(direction, limits, handoffs)
+        Self::with(entry, limits, handoffs)
     }
 
-    fn with(direction: Direction, limits: Limits, handoffs: Fixed) -> Self {
-        Self::on(Workers::here(), direction, limits, handoffs)
+    fn with(entry: Entry, limits: Limits, handoffs: Fixed) -> Self {
+        Self::on(Workers::here(), entry, limits, handoffs)
     }
 
-    fn on(workers: Workers, direction: Direction, limits: Limits, handoffs: Fixed) -> Self {
+    fn on(workers: Workers, entry: Entry, limits: Limits, handoffs: Fixed) -> Self {
         let (handoffs, seen) = (Arc::new(handoffs), Arc::new(Seen::default()));
-        let instance = Instance::new(limits, handoffs.clone(), seen.clone(), workers);
+        let surroundings = Surroundings {
+            handoffs: handoffs.clone(),
+            observer: seen.clone(),
+            admission: Arc::new(Admitted::default()),
+            tunnelling: None,
+            workers,
+        };
+        let instance = Instance::new(limits, surroundings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listening = instance.serve(listener, direction).unwrap();
+        let listening = instance.serve(listener, entry).unwrap();
         Self { instance, listening, handoffs, seen }
     }
 
@@ -130,7 +162,7 @@ struct Pair {
 impl Pair {
     async fn open(limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let bench = Bench::start(Direction::Outbound, limits, Some(listener.local_addr().unwrap()));
+        let bench = Bench::start(Entry::Outbound, limits, Some(listener.local_addr().unwrap()));
         let client = bench.connect().await;
         let (upstream, _) = within(listener.accept()).await.unwrap();
         Self { bench, client, upstream }

@@ -129,6 +129,17 @@ impl Seat {
     pub(super) fn runtime(&self) -> &Handle {
         &self.0.runtime
     }
+
+    /// Another place on the same worker.
+    pub(super) fn another(&self) -> Self {
+        self.0.load.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+
+    /// Whether both are on the same worker.
+    pub(super) fn shares_worker(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Drop for Seat {

@@ -13,8 +13,10 @@ use crate::lab::peer::{Account, Answer, nanoseconds};
 /// Whom to watch.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
-    /// The proxy's processes; none without a proxy.
+    /// The processes of the proxy beside the client; none without a proxy.
     pub(crate) proxies: Vec<Pid>,
+    /// The same beside the server.
+    pub(crate) far_proxies: Vec<Pid>,
     /// The server's process.
     pub(crate) server: Pid,
     /// The cores that any of them, or the client, runs on.
@@ -25,33 +27,38 @@ pub(crate) struct Watched {
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
     pub(crate) answer: Answer,
-    /// All processes of the proxy together.
+    /// All processes of the proxy beside the client together.
     pub(crate) proxy: Account,
+    /// The same beside the server.
+    pub(crate) far_proxy: Account,
     pub(crate) server: Account,
     /// Time in soft interrupts on the cores used; in steps of a tick, and none where the kernel does not count it. Without
     /// `CONFIG_IRQ_TIME_ACCOUNTING` it is also part of the time of whoever was interrupted.
     pub(crate) softirq_ns: Option<u64>,
-    /// The most memory that the proxy's processes had resident during the run, in bytes; pages that processes share count
-    /// once for each. None without a proxy.
+    /// The most memory that the processes of the proxy beside the client had resident during the run, in bytes; pages that
+    /// processes share count once for each. None without a proxy.
     pub(crate) proxy_peak_rss: Option<u64>,
+    /// The same beside the server.
+    pub(crate) far_proxy_peak_rss: Option<u64>,
 }
 
 /// Runs a client and watches the others meanwhile.
 pub(crate) fn watch(client: &mut Command, watched: &Watched) -> Result<Measured> {
-    for &proxy in &watched.proxies {
+    for &proxy in watched.proxies.iter().chain(&watched.far_proxies) {
         forget_peak(proxy)?;
     }
     let (answer, [before, after]) = Answer::between(client, || Snapshot::take(watched))?;
-    let peaks: Option<Vec<u64>> = watched.proxies.iter().map(|&proxy| peak(proxy).ok()).collect();
     Ok(Measured {
         answer,
         proxy: after.proxy.since(before.proxy),
+        far_proxy: after.far_proxy.since(before.far_proxy),
         server: after.server.since(before.server),
         softirq_ns: before
             .softirq_ns
             .zip(after.softirq_ns)
             .map(|(before, after)| after.saturating_sub(before)),
-        proxy_peak_rss: peaks.filter(|peaks| !peaks.is_empty()).map(|peaks| peaks.iter().sum()),
+        proxy_peak_rss: peaks(&watched.proxies),
+        far_proxy_peak_rss: peaks(&watched.far_proxies),
     })
 }
 
@@ -59,19 +66,26 @@ pub(crate) fn watch(client: &mut Command, watched: &Watched) -> Result<Measured>
 #[derive(Debug, Clone, Copy)]
 struct Snapshot {
     proxy: Account,
+    far_proxy: Account,
     server: Account,
     softirq_ns: Option<u64>,
 }
 
 impl Snapshot {
     fn take(watched: &Watched) -> Result<Self> {
-        let mut proxy = Account::default();
-        for &pid in &watched.proxies {
-            proxy = proxy.and(spent(pid)?);
-        }
         let stat = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
-        Ok(Self { proxy, server: spent(watched.server)?, softirq_ns: parse_softirq(&stat, &watched.cores) })
+        Ok(Self {
+            proxy: spent_together(&watched.proxies)?,
+            far_proxy: spent_together(&watched.far_proxies)?,
+            server: spent(watched.server)?,
+            softirq_ns: parse_softirq(&stat, &watched.cores),
+        })
     }
+}
+
+fn spent_together(processes: &[Pid]) -> Result<Account> {
+    let mut each = processes.iter().map(|&process| spent(process));
+    each.try_fold(Account::default(), |sum, one| Ok(sum.and(one?)))
 }
 
 /// What a process has spent since it began. The time is the process's clock's, which knows of threads that have ended;
@@ -117,11 +131,26 @@ fn forget_peak(process: Pid) -> Result<()> {
     fs::write(&file, "5").with_context(|| format!("write 5 to {file}"))
 }
 
+/// The most memory that processes had resident, in bytes; none if there are none, or one has ended.
+fn peaks(processes: &[Pid]) -> Option<u64> {
+    let each: Vec<u64> = processes.iter().map(|&process| peak(process).ok()).collect::<Option<_>>()?;
+    (!each.is_empty()).then(|| each.iter().sum())
+}
+
 /// The most memory that a process had resident, in bytes.
 fn peak(process: Pid) -> Result<u64> {
+    memory(process, "VmHWM:")
+}
+
+/// The memory that a process has resident, in bytes.
+pub(crate) fn resident_bytes(process: Pid) -> Result<u64> {
+    memory(process, "VmRSS:")
+}
+
+fn memory(process: Pid, key: &str) -> Result<u64> {
     let file = format!("/proc/{process}/status");
     let status = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
-    let kibibytes = field(&status, "VmHWM:").with_context(|| format!("find VmHWM in {file}"))?;
+    let kibibytes = field(&status, key).with_context(|| format!("find {key} in {file}"))?;
     Ok(kibibytes * 1024)
 }
 
@@ -173,7 +202,7 @@ mod tests {
     #[test]
     fn a_peak_is_known_and_can_be_forgotten() {
         let own = Pid::this();
-        assert!(peak(own).unwrap() > 1_000_000);
+        assert!(peak(own).unwrap() > 1_000_000 && peaks(&[]).is_none());
         forget_peak(own).unwrap();
         assert!(peak(own).unwrap() > 1_000_000);
     }

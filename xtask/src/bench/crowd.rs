@@ -1,15 +1,15 @@
-//! Thousands of connections that do nothing: what they weigh in the sidecar, and how many few local ports allow.
+//! Thousands of connections that do nothing: what they weigh in the proxies of a way, and how many few local ports allow.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use serde_json::json;
 
+use super::mode::Mode;
 use super::pair::start_server;
-use crate::lab::{Lab, Log, Pod, Program, Sidecar, Wire, standing, this_program};
+use super::way::{Side, Way};
+use crate::lab::{Lab, Pod, Program, Sidecar, Wire, standing, this_program};
 
 /// How many connections stand at once. Each is two descriptors of the proxy's, and 20,000 are a common hard limit.
 pub(crate) const CONNECTIONS: usize = 8_000;
@@ -23,7 +23,7 @@ const PORTS: std::ops::Range<u16> = 7100..7110;
 /// How long opening them all may take.
 const OPENING: Duration = Duration::from_secs(60);
 
-/// Resident memory of one sidecar.
+/// Resident memory of one proxy.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Crowd {
     /// Ready, before the first connection, in bytes.
@@ -45,25 +45,32 @@ impl Crowd {
 
 /// Weighs.
 pub(crate) fn weigh(lab: &Lab) -> Result<Crowd> {
-    let (_standing, crowd) = Hall::open(lab, "crowd-")?.weigh(lab, CONNECTIONS)?;
-    Ok(crowd)
+    let (_standing, crowd) = Hall::open(lab, "crowd-", Mode::RelayEbpf)?.weigh(lab, CONNECTIONS)?;
+    Ok(crowd.near)
 }
 
 /// How many of [`WITH_FEW_PORTS`] captured connections stand when the pod has [`FEW_PORTS`] local ports.
 pub(crate) fn count_with_few_ports(lab: &Lab) -> Result<usize> {
-    let hall = Hall::open(lab, "few-")?;
-    hall.client.narrow_local_ports(FEW_PORTS)?;
+    let hall = Hall::open(lab, "few-", Mode::RelayEbpf)?;
+    hall.client().narrow_local_ports(FEW_PORTS)?;
     Ok(hall.fill(lab, WITH_FEW_PORTS)?.standing)
 }
 
-/// A sidecar between a place for clients and a server with room for everybody.
+/// A way between a place for clients and a server with room for everybody.
 #[derive(Debug)]
 pub(super) struct Hall {
-    pub(super) sidecar: Sidecar,
+    way: Way,
     _server: Program,
-    pub(super) client: Rc<Pod>,
-    pub(super) server_pod: Rc<Pod>,
     at: Vec<SocketAddr>,
+}
+
+/// What the proxies of a way weigh with the same connections.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Weighed {
+    /// The one beside the client.
+    pub(crate) near: Crowd,
+    /// The one beside the server, where there is one.
+    pub(crate) far: Option<Crowd>,
 }
 
 /// A client and its connections, which end with it.
@@ -74,19 +81,40 @@ pub(super) struct Standing {
 }
 
 impl Hall {
-    pub(super) fn open(lab: &Lab, role: &str) -> Result<Self> {
+    pub(super) fn open(lab: &Lab, role: &str, mode: Mode) -> Result<Self> {
         let (client, server_pod) = Wire::join(lab, role)?;
         let at: Vec<SocketAddr> = PORTS.map(|port| server_pod.v4(port)).collect();
         let mut collect = server_pod.app(this_program());
         collect.args(["peer", "collect"]).args(at.iter().map(SocketAddr::to_string));
         let server = start_server(lab, &server_pod, collect, &at)?;
-        let sidecar = Sidecar::start(lab, &client, &json!({ "inbound": { "ports": "none" } }), Log::Off)?;
-        Ok(Self { sidecar, _server: server, client, server_pod, at })
+        let way = Way::open(lab, mode, [&client, &server_pod], &at)?;
+        Ok(Self { way, _server: server, at })
     }
 
-    /// Opens connections, and weighs the proxy before and after.
-    pub(super) fn weigh(&self, lab: &Lab, count: usize) -> Result<(Standing, Crowd)> {
-        let idle_bytes = self.sidecar.resident_bytes()?;
+    /// Where clients belong.
+    pub(super) fn client(&self) -> &Pod {
+        &self.way.client_pod
+    }
+
+    /// Where servers belong.
+    pub(super) fn server(&self) -> &Pod {
+        &self.way.server_pod
+    }
+
+    /// Our sidecar beside the client.
+    pub(super) fn sidecar(&self) -> Result<&Sidecar> {
+        self.way.sidecar(Side::Near).context("the way of these connections has no sidecar of ours")
+    }
+
+    /// How many connections were steered to the proxy so far.
+    pub(super) fn steered(&self) -> Result<u64> {
+        self.way.steered()?.context("these connections are not steered")
+    }
+
+    /// Opens connections, and weighs the proxies before and after.
+    pub(super) fn weigh(&self, lab: &Lab, count: usize) -> Result<(Standing, Weighed)> {
+        let weights = || Side::ALL.map(|side| self.way.resident_bytes(side).transpose());
+        let idle = weights();
         let crowd = self.fill(lab, count)?;
         ensure!(
             crowd.standing == count,
@@ -94,17 +122,24 @@ impl Hall {
             crowd.standing,
             crowd.client.said()
         );
-        let crowded_bytes = self.sidecar.resident_bytes()?;
-        let steered = self.sidecar.verdicts("outbound", "proxy")?;
-        Ok((crowd, Crowd { idle_bytes, crowded_bytes, connections: count, steered }))
+        let crowded = weights();
+        let steered = self.steered()?;
+        let mut each = idle.into_iter().zip(crowded).map(|(idle, crowded)| {
+            let (Some(idle), Some(crowded)) = (idle, crowded) else { return anyhow::Ok(None) };
+            let (idle_bytes, crowded_bytes) = (idle?, crowded?);
+            Ok(Some(Crowd { idle_bytes, crowded_bytes, connections: count, steered }))
+        });
+        let near = each.next().transpose()?.flatten().context("there is no proxy beside the client")?;
+        let far = each.next().transpose()?.flatten();
+        Ok((crowd, Weighed { near, far }))
     }
 
     /// Opens connections, and waits until no more are being opened.
     fn fill(&self, lab: &Lab, count: usize) -> Result<Standing> {
-        let mut hold = self.client.app(this_program());
+        let mut hold = self.client().app(this_program());
         hold.args(["peer", "hold", &count.to_string()]).args(self.at.iter().map(SocketAddr::to_string));
         let name = format!("a client with {count} connections");
-        let mut client = Program::start(&name, hold, lab.file(&format!("{}.log", self.client.name())))?;
+        let mut client = Program::start(&name, hold, lab.file(&format!("{}.log", self.client().name())))?;
         let standing = lab.patience().up_to(OPENING).until(&name, || {
             client.check()?;
             Ok(standing(&client.said()))

@@ -53,6 +53,8 @@ pub(super) enum Measurement {
     Bulk,
     /// HTTP on few and on many connections and at a fixed rate, in every mode
     Http,
+    /// Mutual TLS between two proxies, ours and Envoy's: the work that is promised of it, and what idle streams weigh
+    Tunnel,
     /// Verdicts with few and with many prefixes
     Prefixes,
     /// One workload beside up to 250 others
@@ -80,6 +82,17 @@ impl Flags {
         self.only.is_empty() || self.only.contains(&measurement)
     }
 
+    fn wants(&self, work: Work) -> bool {
+        self.measures(measurement(work))
+            || (self.measures(Measurement::Tunnel) && Work::TUNNEL.contains(&work))
+    }
+
+    /// Whether no kind of work is asked for but for the tunnel's sake: then the ways without one are not walked.
+    fn compares_tunnels_alone(&self) -> bool {
+        self.measures(Measurement::Tunnel)
+            && !Work::ALL.into_iter().any(|work| self.measures(measurement(work)))
+    }
+
     /// The comparison that is asked for.
     pub(super) fn plan(&self, cores: Cores) -> Plan {
         let default = match self.extent() {
@@ -87,17 +100,18 @@ impl Flags {
             Extent::Quick => 7,
             Extent::Full => 31,
         };
-        let wanted = Work::ALL.into_iter().filter(|work| self.measures(measurement(*work)));
+        let wanted = Work::ALL.into_iter().filter(|work| self.wants(*work));
         let seatings = cores.seatings().into_iter();
         let turns = seatings.flat_map(|seating| wanted.clone().map(move |work| (work, seating)));
         // What crosses cores tells more of the machine than of us: a run that has little time asks it for latency alone.
         let has_time = |(work, seating): &(Work, Seating)| {
             self.extent() == Extent::Full
+                || self.compares_tunnels_alone()
                 || *seating == Seating::OneCore
                 || matches!(work, Work::PingPong | Work::Request)
         };
         Plan {
-            modes: Mode::ALL.to_vec(),
+            modes: if self.compares_tunnels_alone() { Mode::TUNNELS.to_vec() } else { Mode::ALL.to_vec() },
             turns: turns.filter(has_time).collect(),
             rounds: self.rounds.map_or(default, usize::from),
             cores,
@@ -113,5 +127,30 @@ fn measurement(work: Work) -> Measurement {
         Work::ShortConnections => Measurement::ShortConnections,
         Work::BulkOneWay | Work::BulkBothWays => Measurement::Bulk,
         Work::HttpOne | Work::HttpMany | Work::HttpCrowd | Work::HttpOpenLoop => Measurement::Http,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(only: &[Measurement]) -> Plan {
+        let flags = Flags { quick: true, smoke: false, rounds: None, only: only.to_vec(), out: None };
+        flags.plan(Cores::of_this_machine().unwrap())
+    }
+
+    #[test]
+    fn the_tunnel_alone_is_compared_with_what_it_has_to_beat() {
+        let plan = plan(&[Measurement::Tunnel]);
+        assert_eq!(plan.modes, Mode::TUNNELS);
+        assert!(plan.works(Seating::OneCore).eq(Work::TUNNEL));
+    }
+
+    #[test]
+    fn beside_other_work_the_tunnel_is_one_way_of_many() {
+        for only in [[].as_slice(), &[Measurement::Http], &[Measurement::Tunnel, Measurement::PingPong]] {
+            assert_eq!(plan(only).modes, Mode::ALL, "{only:?}");
+        }
+        assert!(plan(&[Measurement::Memory]).turns.is_empty());
     }
 }

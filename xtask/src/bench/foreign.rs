@@ -1,9 +1,11 @@
-//! Proxies that are not ours, each in the place where our sidecar would be: in the client's pod, in the sidecar's cgroup.
+//! Proxies that are not ours, each in the place where our sidecar would be: in the sidecar's cgroup of the client's pod, and
+//! where two proxies are in the way, of the server's pod too.
 //!
 //! Each is told what a competent operator would tell it, in a file of its own beside this one, and gets as little to do
 //! as it can be given: one worker, no logs. How connections come to it is [`redirect`]'s business or our capture's.
 
 mod envoy;
+mod envoy_tls;
 mod haproxy;
 mod nginx;
 pub(super) mod redirect;
@@ -20,6 +22,8 @@ use anyhow::{Context, Result};
 use super::mode::Proxy;
 use crate::lab::{Lab, Pod, Program};
 use crate::process::find_program;
+
+pub(super) use self::envoy_tls::End;
 
 /// Where a proxy takes what is captured for it, unless it listens on the server's own ports: Envoy's in Istio.
 pub(super) const PORT: u16 = 15001;
@@ -41,23 +45,35 @@ struct Plan {
 }
 
 impl Foreign {
-    /// Starts a proxy in the client's pod, in front of the server's addresses, and waits until it listens.
+    /// Starts a proxy that stands alone between client and server, in front of the server's addresses, and waits until
+    /// it listens. None of a way that has none or is ours.
     pub(super) fn start(lab: &Lab, pod: &Pod, proxy: Proxy, server: &[SocketAddr]) -> Result<Option<Self>> {
         let home = Home::of(lab, pod);
         let plan = match proxy {
-            Proxy::None | Proxy::Ours => return Ok(None),
+            Proxy::None | Proxy::Ours | Proxy::Tunnel | Proxy::EnvoyTls => return Ok(None),
             Proxy::EnvoyTcp => envoy::plan(&home, envoy::TCP)?,
             Proxy::EnvoyHttp => envoy::plan(&home, envoy::HTTP)?,
             Proxy::Haproxy => haproxy::plan(&home)?,
             Proxy::Nginx => nginx::plan(&home, server)?,
         };
+        Self::run(lab, pod, &home, &plan).map(Some)
+    }
+
+    /// Starts one of a pair of proxies with mutual TLS between them, and waits until it listens.
+    pub(super) fn start_end(lab: &Lab, pod: &Pod, end: End<'_>, server: &[SocketAddr]) -> Result<Self> {
+        let home = Home::of(lab, pod);
+        let plan = envoy_tls::plan(&home, end, server)?;
+        Self::run(lab, pod, &home, &plan)
+    }
+
+    fn run(lab: &Lab, pod: &Pod, home: &Home, plan: &Plan) -> Result<Self> {
         let name = format!("the proxy of {}", pod.name());
-        let mut program = Program::start(&name, unprivileged(pod, &plan), home.path.with_extension("log"))?;
+        let mut program = Program::start(&name, unprivileged(pod, plan), home.path.with_extension("log"))?;
         lab.patience().until(&format!("{name} to listen on {:?}", plan.ports), || {
             program.check()?;
             Ok(listens(pod, &plan.ports)?.then_some(()))
         })?;
-        Ok(Some(Self { _program: program }))
+        Ok(Self { _program: program })
     }
 }
 

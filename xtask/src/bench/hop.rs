@@ -48,7 +48,6 @@ pub(crate) struct Hop {
 /// One kind of work on one way.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Passage {
-    #[serde(serialize_with = "tell::mode_word")]
     pub(crate) mode: Mode,
     #[serde(serialize_with = "tell::work_word")]
     pub(crate) work: Work,

@@ -1,7 +1,9 @@
 //! The ways a connection can take that are compared.
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::seating::Hop;
 use super::work::Work;
 
 /// One way from client to server.
@@ -27,6 +29,10 @@ pub(crate) enum Mode {
     HaproxyIptables,
     /// Through nginx as a TCP proxy, steered by iptables.
     NginxIptables,
+    /// Through an Envoy on either side with mutual TLS between the two, steered by iptables.
+    EnvoyTlsIptables,
+    /// Through a sidecar of ours on either side with a tunnel between the two, steered by eBPF.
+    Tunnel,
 }
 
 /// What decides that a connection leaves its way.
@@ -57,11 +63,15 @@ pub(crate) enum Proxy {
     Haproxy,
     /// nginx, which does not look at the bytes.
     Nginx,
+    /// Two Envoys that do not look at the bytes, with mutual TLS between them.
+    EnvoyTls,
+    /// Our tunnel between two sidecars.
+    Tunnel,
 }
 
 impl Mode {
     /// All of them, the reference first.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::NoCapture,
         Self::Direct,
         Self::RelayEbpf,
@@ -72,7 +82,12 @@ impl Mode {
         Self::EnvoyHttpEbpf,
         Self::HaproxyIptables,
         Self::NginxIptables,
+        Self::EnvoyTlsIptables,
+        Self::Tunnel,
     ];
+
+    /// What is encrypted on its way, and what that is compared with.
+    pub(crate) const TUNNELS: [Self; 3] = [Self::NoCapture, Self::EnvoyTlsIptables, Self::Tunnel];
 
     /// What tables call it.
     pub(crate) fn title(self) -> &'static str {
@@ -87,6 +102,8 @@ impl Mode {
             Self::EnvoyHttpEbpf => "Envoy HTTP, our eBPF",
             Self::HaproxyIptables => "HAProxy TCP, iptables",
             Self::NginxIptables => "nginx stream, iptables",
+            Self::EnvoyTlsIptables => "Envoy mTLS, both sides",
+            Self::Tunnel => "our tunnel, both sides",
         }
     }
 
@@ -103,6 +120,8 @@ impl Mode {
             Self::EnvoyHttpEbpf => "envoy-http-ebpf",
             Self::HaproxyIptables => "haproxy-iptables",
             Self::NginxIptables => "nginx-iptables",
+            Self::EnvoyTlsIptables => "envoy-tls-iptables",
+            Self::Tunnel => "tunnel",
         }
     }
 
@@ -111,12 +130,13 @@ impl Mode {
         match self {
             Self::NoCapture => Capture::None,
             Self::Direct => Capture::Direct,
-            Self::RelayEbpf | Self::EnvoyTcpEbpf | Self::EnvoyHttpEbpf => Capture::Ebpf,
+            Self::RelayEbpf | Self::EnvoyTcpEbpf | Self::EnvoyHttpEbpf | Self::Tunnel => Capture::Ebpf,
             Self::RelayIptables
             | Self::EnvoyTcpIptables
             | Self::EnvoyHttpIptables
             | Self::HaproxyIptables
-            | Self::NginxIptables => Capture::Iptables,
+            | Self::NginxIptables
+            | Self::EnvoyTlsIptables => Capture::Iptables,
         }
     }
 
@@ -129,16 +149,32 @@ impl Mode {
             Self::EnvoyHttpIptables | Self::EnvoyHttpEbpf => Proxy::EnvoyHttp,
             Self::HaproxyIptables => Proxy::Haproxy,
             Self::NginxIptables => Proxy::Nginx,
+            Self::EnvoyTlsIptables => Proxy::EnvoyTls,
+            Self::Tunnel => Proxy::Tunnel,
         }
     }
 
-    /// Whether the mode can carry a kind of work.
+    /// How many proxies are in the way.
+    pub(crate) fn hop(self) -> Hop {
+        match self.proxy() {
+            Proxy::None => Hop::None,
+            Proxy::EnvoyTls | Proxy::Tunnel => Hop::BothEnds,
+            _ => Hop::Relay,
+        }
+    }
+
+    /// Whether the mode can carry a kind of work. At a fixed rate, which is half of what one hop can serve, two would have
+    /// another task than one.
     pub(crate) fn can(self, work: Work) -> bool {
-        self.proxy() != Proxy::EnvoyHttp || work.is_http()
+        match (self.proxy(), self.hop()) {
+            (Proxy::EnvoyHttp, _) => work.is_http(),
+            (_, Hop::BothEnds) => work != Work::HttpOpenLoop,
+            _ => true,
+        }
     }
 
     /// What our process in the client's pod is told, be it the sidecar or the capture for a foreign proxy; where there
-    /// is none there is nobody to tell. The server's pod has no sidecar: one hop is what is measured.
+    /// is none there is nobody to tell. What a tunnel needs besides is its [`way`](super::way)'s to say.
     pub(crate) fn configuration(self) -> Option<Value> {
         let (capture, verdict) = match (self.capture(), self.proxy()) {
             (Capture::Direct, _) => ("ebpf", "direct"),
@@ -151,6 +187,12 @@ impl Mode {
             "outbound": { "rules": [{ verdict: "10.78.0.0/24" }] },
             "inbound": { "ports": "none" },
         }))
+    }
+}
+
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.word())
     }
 }
 
@@ -184,6 +226,7 @@ mod tests {
             Mode::EnvoyHttpIptables,
             Mode::HaproxyIptables,
             Mode::NginxIptables,
+            Mode::EnvoyTlsIptables,
         ];
         assert!(without.eq(expected));
         assert_eq!(Mode::EnvoyTcpEbpf.configuration(), Mode::RelayEbpf.configuration());
@@ -193,5 +236,13 @@ mod tests {
     fn a_proxy_that_reads_http_is_not_given_anything_else() {
         assert!(!Mode::EnvoyHttpEbpf.can(Work::PingPong));
         assert!(Mode::EnvoyTcpEbpf.can(Work::PingPong) && Mode::NoCapture.can(Work::Request));
+    }
+
+    #[test]
+    fn two_proxies_do_what_one_does_but_not_at_its_rate() {
+        let cannot = |mode: Mode| Work::ALL.into_iter().filter(move |&work| !mode.can(work));
+        for mode in Mode::ALL.into_iter().filter(|mode| mode.hop() == Hop::BothEnds) {
+            assert!(cannot(mode).eq([Work::HttpOpenLoop]), "{mode:?}");
+        }
     }
 }

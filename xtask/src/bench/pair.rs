@@ -3,60 +3,48 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
 
 use super::account::{Measured, Watched, watch};
-use super::foreign::{self, Foreign, redirect};
-use super::mode::{Capture, Mode, Proxy};
-use super::seating::{Cores, Hop, Role, Seating, seat};
+use super::mode::Mode;
+use super::seating::{Cores, Role, Seating, seat};
+use super::way::{Side, Way};
 use super::work::Work;
-use crate::lab::{Lab, Log, Pod, Program, Sidecar, Wire, this_program};
-use crate::process::{capture, find_program};
+use crate::lab::{Lab, Pod, Program, Sidecar, Wire, this_program};
 
 /// One mode, ready to be measured at any time: raising it is not part of any sample.
 #[derive(Debug)]
 pub(crate) struct Pair {
-    mode: Mode,
-    /// Our sidecar, or our capture for a foreign proxy.
-    sidecar: Option<Sidecar>,
-    _foreign: Option<Foreign>,
+    way: Way,
     server: Program,
-    client_pod: Rc<Pod>,
-    server_pod: Rc<Pod>,
 }
 
 impl Pair {
-    /// Makes the pods and starts the server, and the mode's proxy and capture.
+    /// Makes the pods and starts the server, and opens the mode's way between them.
     pub(crate) fn raise(lab: &Lab, mode: Mode) -> Result<Self> {
         let (client_pod, server_pod) = Wire::join(lab, &format!("{}-", mode.word()))?;
         let at = addresses(&server_pod);
         let server = serve(lab, &server_pod, &at)?;
-        let foreign = Foreign::start(lab, &client_pod, mode.proxy(), &at)?;
-        if foreign.is_some() && mode.capture() == Capture::Iptables {
-            redirect::install(lab, &client_pod, mode.proxy())?;
-        }
-        let configuration = mode.configuration();
-        let sidecar = configuration
-            .map(|sections| match foreign {
-                None => Sidecar::start(lab, &client_pod, &sections, Log::Off),
-                Some(_) => Sidecar::capture(lab, &client_pod, &sections, foreign::PORT),
-            })
-            .transpose()?;
-        Ok(Self { mode, sidecar, _foreign: foreign, server, client_pod, server_pod })
+        let way = Way::open(lab, mode, [&client_pod, &server_pod], &at)?;
+        Ok(Self { way, server })
     }
 
     pub(crate) fn mode(&self) -> Mode {
-        self.mode
+        self.way.mode()
     }
 
-    /// The processes that carry or steer the mode's connections: everything in the sidecar's place of the client's pod,
-    /// workers included. Empty where there is neither proxy nor capture.
-    pub(crate) fn proxy_pids(&self) -> Result<Vec<Pid>> {
-        self.client_pod.sidecar_processes()
+    /// The processes that carry or steer the mode's connections on one side. Empty where there is neither proxy nor
+    /// capture.
+    pub(crate) fn proxy_pids(&self, side: Side) -> Result<Vec<Pid>> {
+        self.way.processes(side)
+    }
+
+    /// What those have resident together now, in bytes; none where there are none.
+    pub(crate) fn resident_bytes(&self, side: Side) -> Result<Option<u64>> {
+        self.way.resident_bytes(side)
     }
 
     /// The process that clients talk to.
@@ -66,22 +54,22 @@ impl Pair {
 
     /// Our sidecar beside the client, where there is one.
     pub(crate) fn sidecar(&self) -> Option<&Sidecar> {
-        self.sidecar.as_ref()
+        self.way.sidecar(Side::Near)
     }
 
-    /// Our own process, where there is one.
+    /// Our own process beside the client, where there is one.
     pub(crate) fn sidecar_pid(&self) -> Option<Pid> {
-        self.sidecar.as_ref().map(Sidecar::pid)
+        self.sidecar().map(Sidecar::pid)
     }
 
     /// Where clients belong.
     pub(crate) fn client_pod(&self) -> &Pod {
-        &self.client_pod
+        &self.way.client_pod
     }
 
     /// Where the server does a kind of work.
     pub(crate) fn server_at(&self, work: Work) -> SocketAddr {
-        self.server_pod.v4(work.port())
+        self.way.server_pod.v4(work.port())
     }
 
     /// Takes one sample. An open loop needs its rate, in requests per second.
@@ -96,50 +84,37 @@ impl Pair {
             (_, Work::HttpOpenLoop) => seating.core_of_clock(cores),
             (core, _) => core,
         };
-        let [server, proxy] = [Role::Server, Role::Proxy].map(|role| seating.core(cores, role, self.hop()));
+        let core = |role| seating.core(cores, role, self.mode().hop());
         let watched = Watched {
-            proxies: self.proxy_pids()?,
+            proxies: self.proxy_pids(Side::Near)?,
+            far_proxies: self.proxy_pids(Side::Far)?,
             server: self.server_pid(),
-            cores: [client, server, proxy].into(),
+            cores: [client, core(Role::Server), core(Role::Proxy), core(Role::FarProxy)].into(),
         };
-        watch(&mut work.client(&self.client_pod, self.server_at(work), Some(client), rate), &watched)
-            .with_context(|| format!("{} with {}", work.title(), self.mode.title()))
+        watch(&mut work.client(self.client_pod(), self.server_at(work), Some(client), rate), &watched)
+            .with_context(|| format!("{} with {}", work.title(), self.mode().title()))
     }
 
-    /// Moves server and proxy to their cores, and returns the client's.
+    /// Moves the server and the proxies to their cores, and returns the client's.
     pub(crate) fn seat(&self, seating: Seating, cores: Cores) -> Result<usize> {
-        let hop = self.hop();
-        seat(self.server_pid(), seating.core(cores, Role::Server, hop))?;
-        for process in self.proxy_pids()? {
-            seat(process, seating.core(cores, Role::Proxy, hop))?;
+        let core = |role| seating.core(cores, role, self.mode().hop());
+        seat(self.server_pid(), core(Role::Server))?;
+        for (side, role) in [(Side::Near, Role::Proxy), (Side::Far, Role::FarProxy)] {
+            for process in self.proxy_pids(side)? {
+                seat(process, core(role))?;
+            }
         }
-        Ok(seating.core(cores, Role::Client, hop))
+        Ok(core(Role::Client))
     }
 
-    fn hop(&self) -> Hop {
-        match self.mode.proxy() {
-            Proxy::None => Hop::None,
-            _ => Hop::Relay,
-        }
-    }
-
-    /// How many connections the mode has steered so far, by its own count: the kernel's counters for eBPF, the rules'
-    /// for iptables. None where nothing is to be steered.
+    /// See [`Way::steered`].
     pub(crate) fn steered(&self) -> Result<Option<u64>> {
-        match (self.mode.capture(), &self.sidecar) {
-            (Capture::Ebpf, Some(sidecar)) => sidecar.verdicts("outbound", "proxy").map(Some),
-            (Capture::Iptables, _) => redirect::count(&self.client_pod).map(Some),
-            _ => Ok(None),
-        }
+        self.way.steered()
     }
 
-    /// Makes the kernel forget the connections it tracks, as far as there is a tool for it: a table full of those that
-    /// are over would be held against whoever needs it.
+    /// See [`Way::forget_connections`].
     pub(crate) fn forget_connections(&self) -> Result<()> {
-        if self.mode.capture() == Capture::Iptables && find_program("conntrack").is_some() {
-            capture(self.client_pod.app("conntrack").arg("--flush"))?;
-        }
-        Ok(())
+        self.way.forget_connections()
     }
 }
 

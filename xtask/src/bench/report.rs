@@ -28,6 +28,7 @@ use super::machine::Machine;
 use super::prefixes::Prefixes;
 use super::rounds::{Comparison, Plan, Steered};
 use super::spread::Spread;
+use super::streams::Streams;
 use super::table::Table;
 use super::target::Target;
 
@@ -44,6 +45,7 @@ pub(crate) struct Report {
     pub(crate) workloads: Option<Workloads>,
     pub(crate) connections: Option<Connections>,
     pub(crate) hop: Option<Hop>,
+    pub(crate) streams: Option<Streams>,
     pub(crate) curves: Vec<Curve>,
     /// What the parts of a run tell of themselves, in their order: a title and a table.
     pub(crate) sections: Vec<(String, Table)>,
@@ -64,6 +66,7 @@ impl Report {
             workloads: None,
             connections: None,
             hop: None,
+            streams: None,
             curves: Vec::new(),
             sections: Vec::new(),
             targets: Vec::new(),
@@ -133,12 +136,14 @@ impl Report {
             "comparison": cells,
             "ratios": ratios,
             "steered": steered,
+            "resident": comparison.map(json::resident),
             "prefixes": self.prefixes,
             "memory": self.crowd,
             "workloads": self.workloads,
             "connections": self.connections,
             "curves": self.curves,
             "hop": self.hop,
+            "streams": self.streams,
             "targets": promises::with_remarks(&self.targets, &self.machine),
             "notes": self.notes,
             "figures": figures,

@@ -14,6 +14,7 @@ use super::account::Measured;
 use super::mode::Mode;
 use super::pair::Pair;
 use super::seating::{Cores, Seating};
+use super::way::Side;
 use super::work::Work;
 use crate::lab::Lab;
 use crate::lab::peer::{Account, Answer};
@@ -55,13 +56,25 @@ pub(crate) struct Sample {
     pub(crate) work: Work,
     pub(crate) seating: Seating,
     pub(crate) answer: Answer,
-    /// What the proxy spent on it, all its processes together; nothing without one.
+    /// What the proxy beside the client spent on it, all its processes together; nothing without one.
     pub(crate) proxy: Account,
+    /// The same beside the server.
+    pub(crate) far_proxy: Account,
     pub(crate) server: Account,
     /// See [`Measured`].
     pub(crate) softirq_ns: Option<u64>,
     /// See [`Measured`].
     pub(crate) proxy_peak_rss: Option<u64>,
+    /// See [`Measured`].
+    pub(crate) far_proxy_peak_rss: Option<u64>,
+}
+
+/// What the proxies of a mode had resident when all rounds were over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resident {
+    pub(crate) mode: Mode,
+    pub(crate) side: Side,
+    pub(crate) bytes: u64,
 }
 
 /// The evidence that a mode's connections went the mode's way.
@@ -76,8 +89,21 @@ pub(crate) struct Steered {
 
 impl Sample {
     fn of(measured: Measured, round: usize, mode: Mode, (work, seating): (Work, Seating)) -> Self {
-        let Measured { answer, proxy, server, softirq_ns, proxy_peak_rss } = measured;
-        Self { round, mode, work, seating, answer, proxy, server, softirq_ns, proxy_peak_rss }
+        let Measured { answer, proxy, far_proxy, server, softirq_ns, proxy_peak_rss, far_proxy_peak_rss } =
+            measured;
+        Self {
+            round,
+            mode,
+            work,
+            seating,
+            answer,
+            proxy,
+            far_proxy,
+            server,
+            softirq_ns,
+            proxy_peak_rss,
+            far_proxy_peak_rss,
+        }
     }
 }
 
@@ -129,6 +155,10 @@ pub(crate) fn compare(
         bail!("no mode could be measured: {}", reasons.collect::<Vec<_>>().join("; "));
     }
     for (pair, before) in &standing {
+        for side in Side::ALL {
+            let bytes = pair.resident_bytes(side)?;
+            comparison.resident.extend(bytes.map(|bytes| Resident { mode: pair.mode(), side, bytes }));
+        }
         if let (Some(before), Some(after)) = (before, pair.steered()?) {
             let mode = pair.mode();
             let made = comparison.connections(mode);

@@ -54,7 +54,7 @@ pub(crate) enum Seating {
     /// Client, server and proxy share one core: no wake-up crosses cores, so what is added is work.
     OneCore,
     /// The proxy has the second core to itself. Where there is no proxy in the way the server has it, so that the
-    /// reference crosses cores too.
+    /// reference crosses cores too. Where there are two proxies, each side has a core, as if they were two machines.
     Apart,
 }
 
@@ -65,16 +65,20 @@ pub(crate) enum Role {
     Client,
     /// The server it talks to.
     Server,
-    /// The sidecar.
+    /// The proxy in the client's pod.
     Proxy,
+    /// The proxy in the server's pod.
+    FarProxy,
 }
 
-/// Whether bytes pass the sidecar.
+/// What bytes pass between client and server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hop {
-    /// They do.
+    /// One proxy.
     Relay,
-    /// Client and server talk to each other.
+    /// A proxy on either side.
+    BothEnds,
+    /// Nothing: client and server talk to each other.
     None,
 }
 
@@ -109,8 +113,13 @@ impl Seating {
 
     /// The core of a role.
     pub(crate) fn core(self, cores: Cores, role: Role, hop: Hop) -> usize {
-        match (self, role, hop) {
-            (Self::Apart, Role::Proxy, _) | (Self::Apart, Role::Server, Hop::None) => cores.other(),
+        let crosses = match hop {
+            Hop::Relay => role == Role::Proxy,
+            Hop::None => matches!(role, Role::Proxy | Role::Server),
+            Hop::BothEnds => matches!(role, Role::FarProxy | Role::Server),
+        };
+        match (self, crosses) {
+            (Self::Apart, true) => cores.other(),
             _ => cores.first,
         }
     }
@@ -143,6 +152,8 @@ mod tests {
             |hop| [Role::Client, Role::Server, Role::Proxy].map(|role| Seating::Apart.core(cores, role, hop));
         assert_eq!(seats(Hop::Relay), [4, 4, 6]);
         assert_eq!(seats(Hop::None), [4, 6, 6]);
+        assert_eq!(seats(Hop::BothEnds), [4, 6, 4]);
+        assert_eq!(Seating::Apart.core(cores, Role::FarProxy, Hop::BothEnds), 6);
         assert_eq!(Seating::OneCore.core(cores, Role::Proxy, Hop::Relay), 4);
         assert_eq!(Seating::ALL.map(|seating| seating.core_of_clock(cores)), [6, 4]);
     }

@@ -11,6 +11,7 @@ use super::growth::connections::Connections;
 use super::growth::workloads::{MOST, Workloads};
 use super::prefixes::{FEW, MANY, Prefixes};
 use super::spread::Spread;
+use super::streams::{Idle, STREAMS, Streams};
 
 pub(crate) use comparison::of_comparison;
 
@@ -165,6 +166,18 @@ pub(crate) fn of_memory(crowd: Option<&Crowd>) -> Vec<Target> {
     ]
 }
 
+/// The promises about streams that do nothing.
+pub(crate) fn of_streams(streams: Option<&Streams>) -> Vec<Target> {
+    let tunnel = streams.and_then(Streams::tunnel);
+    let sides: [(&str, fn(&Idle) -> &Crowd); 2] = [("client", |it| &it.near), ("server", |it| &it.far)];
+    let target = |(whose, side): (&str, fn(&Idle) -> &Crowd)| {
+        let what = format!("each of {STREAMS} idle streams, resident in the {whose}'s sidecar");
+        let found = Spread::of(tunnel.map(|idle| side(idle).bytes_per_connection() / 1024.0));
+        Target::at_most(what, 16.0, Unit::Kibibytes, found)
+    };
+    sides.map(target).into()
+}
+
 /// The promise about few local ports.
 pub(crate) fn of_ports(standing: Option<usize>) -> Target {
     let what = format!("connections through the proxy from {FEW_PORTS} local ports");
@@ -188,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_listed_all_the_same() {
-        let growth = of_workloads(None).into_iter().chain(of_connections(None));
+        let growth = of_workloads(None).into_iter().chain(of_connections(None)).chain(of_streams(None));
         let mut targets = of_prefixes(None).into_iter().chain(of_memory(None)).chain(growth);
         assert!(targets.all(|target| target.standing == Standing::NotMeasured));
     }

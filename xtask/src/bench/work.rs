@@ -58,6 +58,9 @@ impl Work {
         Self::HttpOpenLoop,
     ];
 
+    /// What is promised of a tunnel, in the order of [`Self::ALL`].
+    pub(crate) const TUNNEL: [Self; 4] = [Self::Request, Self::BulkOneWay, Self::HttpOne, Self::HttpMany];
+
     /// What tables call it.
     pub(crate) fn title(self) -> &'static str {
         match self {

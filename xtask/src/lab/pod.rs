@@ -136,6 +136,11 @@ impl Pod {
         self.cgroup.path()
     }
 
+    /// Its IPv4 address and its IPv6 address.
+    pub(crate) fn addresses(&self) -> [IpAddr; 2] {
+        self.addresses
+    }
+
     /// Its IPv4 address with a port.
     pub(crate) fn v4(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.addresses[0], port)

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::*;
+use crate::policy::MutualTlsMode;
 
 /// How long a change may take to be seen on a slow and busy machine.
 const PATIENT: Duration = Duration::from_secs(10);
@@ -133,4 +134,58 @@ async fn a_file_that_stays_away_is_told_and_so_is_its_return() {
 async fn a_directory_that_is_not_there_is_refused_by_name() {
     let error = watch(Path::new("/nonexistent/sidestep.yaml")).expect_err("there is none").to_string();
     assert!(error.starts_with("/nonexistent: cannot watch for changes"), "{error}");
+}
+
+const POLICY: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+                      metadata: { name: default, namespace: shop }\nspec: { mtls: { mode: MODE } }\n";
+
+fn policy(mode: &str) -> String {
+    POLICY.replace("MODE", mode)
+}
+
+fn naming(policies: &Path) -> String {
+    let policies = policies.display();
+    format!("identity: {{ id: spiffe://td/ns/shop/sa/a, files: /a }}\npeer-authentication: [ {policies} ]\n")
+}
+
+async fn next_mode(watch: &mut Watch) -> MutualTlsMode {
+    next(watch).await.expect("a valid configuration").mutual_tls.mode(80)
+}
+
+#[tokio::test]
+async fn a_file_that_the_configuration_names_is_watched_wherever_it_is() {
+    let (directory, elsewhere) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (path, policies) = (directory.path().join("sidestep.yaml"), elsewhere.path().join("policies.yaml"));
+    fs::write(&policies, policy("PERMISSIVE")).expect("a file");
+    fs::write(&path, naming(&policies)).expect("a file");
+    let (config, mut watch) = watch(&path).expect("a watch");
+    assert_eq!(config.mutual_tls.mode(80), MutualTlsMode::Permissive);
+    fs::write(&policies, policy("STRICT")).expect("a file");
+    assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Strict);
+
+    fs::write(&policies, policy("strict")).expect("a file");
+    let error = next(&mut watch).await.expect_err("it is broken").to_string();
+    assert!(error.starts_with(&format!("{}:4:23: spec.mtls.mode: ", policies.display())), "{error}");
+    fs::write(&policies, policy("DISABLE")).expect("a file");
+    assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Disable);
+}
+
+#[tokio::test]
+async fn a_file_is_watched_once_it_is_named_even_by_a_configuration_that_is_broken() {
+    let (_directory, path, mut watch) = setup();
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let policies = elsewhere.path().join("policies.yaml");
+    fs::write(&policies, policy("none")).expect("a file");
+    fs::write(&path, naming(&policies)).expect("a file");
+    next(&mut watch).await.expect_err("the policy is broken");
+    fs::write(&policies, policy("STRICT")).expect("a file");
+    assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Strict);
+
+    // While the configuration itself is broken, its policies are still watched.
+    fs::write(&path, BROKEN).expect("a file");
+    next(&mut watch).await.expect_err("it is broken");
+    fs::write(&policies, policy("DISABLE")).expect("a file");
+    fs::write(&path, naming(&policies)).expect("a file");
+    assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Disable);
 }

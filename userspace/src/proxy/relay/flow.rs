@@ -2,7 +2,6 @@
 //!
 //! It holds bytes in one place at a time (the rest of a partial write, or a pipe), so that they cannot change order.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
@@ -12,10 +11,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::pipe::{Lent, Pipes};
-use super::socket;
+use super::{scratch, socket};
 
-/// Size of the buffer that each thread reads into.
-const SCRATCH: usize = 64 * 1024;
 /// How many reads or splices one flow may make before it lets others run.
 const ROUNDS: u32 = 16;
 /// How many full reads in a row make a flow bulk: half a megabyte, and the relay was the slower one all along.
@@ -23,14 +20,9 @@ const BULK_AFTER: u32 = 8;
 /// A spliced flow that moved less than this between two waits is copied again: it costs three calls against two.
 const BULK_LEAST: usize = 32 * 1024;
 
-thread_local! {
-    /// Bytes are here only between a read and the write that follows it in the same call.
-    static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
-
 /// Why a flow stopped before its end.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(in crate::proxy) enum Stop {
     /// Reading failed.
     Source(io::Error),
     /// Writing failed.
@@ -128,13 +120,13 @@ impl<'a> Flow<'a> {
 
     /// One read and the write of what it brought.
     fn copy(&mut self, context: &mut Context<'_>, farewell: Farewell) -> Poll<Result<(), Stop>> {
-        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+        scratch::with(|scratch| {
             let read = ready!(socket::poll_read(self.source, context, scratch)).map_err(Stop::Source)?;
             let bytes = &scratch[..read];
             if bytes.is_empty() {
                 return Poll::Ready(self.end(farewell));
             }
-            self.streak = if bytes.len() == SCRATCH { self.streak + 1 } else { 0 };
+            self.streak = if bytes.len() == scratch::SIZE { self.streak + 1 } else { 0 };
             let written = match socket::poll_write(self.sink, context, bytes) {
                 Poll::Ready(written) => written.map_err(Stop::Sink)?,
                 Poll::Pending => 0,

@@ -13,7 +13,7 @@ use super::{Broken, End};
 const LOOKS: u32 = 4;
 
 /// The idle timeout of one connection.
-pub(super) struct Idle<'a> {
+pub(in crate::proxy) struct Idle<'a> {
     look: Pin<&'a mut Sleep>,
     timeout: Duration,
     seen: u64,
@@ -22,13 +22,13 @@ pub(super) struct Idle<'a> {
 
 impl<'a> Idle<'a> {
     /// Runs out after `timeout`; `look` is the timer to use.
-    pub(super) fn new(timeout: Duration, mut look: Pin<&'a mut Sleep>) -> Self {
+    pub(in crate::proxy) fn new(timeout: Duration, mut look: Pin<&'a mut Sleep>) -> Self {
         look.as_mut().reset(Instant::now() + timeout / LOOKS);
         Self { look, timeout, seen: 0, quiet: 0 }
     }
 
     /// Ready when the sum of bytes `moved` has not changed for the whole timeout.
-    pub(super) fn poll(&mut self, moved: u64, context: &mut Context<'_>) -> Poll<Broken> {
+    pub(in crate::proxy) fn poll(&mut self, moved: u64, context: &mut Context<'_>) -> Poll<Broken> {
         loop {
             ready!(self.look.as_mut().poll(context));
             if moved == self.seen {

@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// Reads what is there into `buffer`; 0 is the end of the stream.
-pub(super) fn poll_read(
+pub(in crate::proxy) fn poll_read(
     stream: &TcpStream,
     context: &mut Context<'_>,
     buffer: &mut [u8],
@@ -30,16 +30,26 @@ pub(super) fn poll_read(
 }
 
 /// Writes as much of `bytes` as the socket takes.
-pub(super) fn poll_write(
+pub(in crate::proxy) fn poll_write(
     stream: &TcpStream,
     context: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
+    poll_write_with(stream, context, bytes.len(), |stream| {
+        Ok(send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
+    })
+}
+
+/// Has `write` write as much of `length` bytes as the socket takes, in one system call.
+pub(in crate::proxy) fn poll_write_with(
+    stream: &TcpStream,
+    context: &mut Context<'_>,
+    length: usize,
+    mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
     loop {
         ready!(stream.poll_write_ready(context))?;
-        if let Some(outcome) = once(stream, Interest::WRITABLE, bytes.len(), |stream| {
-            Ok(send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
-        }) {
+        if let Some(outcome) = once(stream, Interest::WRITABLE, length, &mut write) {
             return Poll::Ready(outcome);
         }
     }

@@ -80,7 +80,7 @@ async fn many_megabytes_pass_byte_exact_both_ways() {
 #[tokio::test]
 async fn half_closes_at_random_points_lose_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let bench = Bench::start(Direction::Outbound, LIMITS, Some(listener.local_addr().unwrap()));
+    let bench = Bench::start(Entry::Outbound, LIMITS, Some(listener.local_addr().unwrap()));
     let mut chance = Sequence(99);
     let mut exchanges = Vec::new();
     for _ in 0..24 {

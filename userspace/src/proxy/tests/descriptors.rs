@@ -72,7 +72,7 @@ fn more_clients_than_descriptors() {
 fn constrained_instance(upstream: SocketAddr) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let bench = Bench::start(Direction::Outbound, LIMITS, Some(upstream));
+        let bench = Bench::start(Entry::Outbound, LIMITS, Some(upstream));
         // One connection before the limit, so that the loop has opened what it opens beforehand.
         let mut first = bench.connect().await;
         first.write_all(b"x").await.unwrap();

@@ -83,8 +83,8 @@ async fn a_failed_dial_resets_the_client() {
     // Bound and not listening: refused, and nobody else can take the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    for (direction, side) in [(Direction::Outbound, Side::Peer), (Direction::Inbound, Side::Workload)] {
-        let bench = Bench::start(direction, LIMITS, Some(socket.local_addr().unwrap()));
+    for (entry, side) in [(Entry::Outbound, Side::Peer), (Entry::Inbound, Side::Workload)] {
+        let bench = Bench::start(entry, LIMITS, Some(socket.local_addr().unwrap()));
         let mut client = bench.connect().await;
         assert!(is_reset(&mut client).await);
         let ended = bench.ended().await;
@@ -114,7 +114,7 @@ async fn silent() -> (TcpListener, Vec<TcpStream>) {
 async fn a_dial_without_an_answer_ends_at_the_connect_timeout() {
     let (listener, _queued) = silent().await;
     let limits = Limits { connect_timeout: Duration::from_millis(50), ..LIMITS };
-    let bench = Bench::start(Direction::Outbound, limits, Some(listener.local_addr().unwrap()));
+    let bench = Bench::start(Entry::Outbound, limits, Some(listener.local_addr().unwrap()));
     let mut client = bench.connect().await;
     assert!(is_reset(&mut client).await);
     let fault = bench.ended().await.fault.unwrap();
@@ -125,7 +125,7 @@ async fn a_dial_without_an_answer_ends_at_the_connect_timeout() {
 async fn a_client_that_resets_cancels_the_dial() {
     let (listener, _queued) = silent().await;
     let limits = Limits { connect_timeout: Duration::from_secs(3600), ..LIMITS };
-    let bench = Bench::start(Direction::Outbound, limits, Some(listener.local_addr().unwrap()));
+    let bench = Bench::start(Entry::Outbound, limits, Some(listener.local_addr().unwrap()));
     let client = bench.connect().await;
     eventually(|| bench.instance.active() == 1).await;
     reset(client).await;
@@ -151,7 +151,7 @@ async fn an_idle_connection_is_ended_at_its_timeout() {
 
 #[tokio::test]
 async fn a_connection_without_handoff_is_refused() {
-    let bench = Bench::start(Direction::Outbound, LIMITS, None);
+    let bench = Bench::start(Entry::Outbound, LIMITS, None);
     let mut client = bench.connect().await;
     assert!(is_reset(&mut client).await);
     let ended = bench.ended().await;
@@ -163,7 +163,7 @@ async fn a_connection_without_handoff_is_refused() {
 
 #[tokio::test]
 async fn a_connection_meant_for_our_own_listener_is_refused() {
-    let bench = Bench::start(Direction::Outbound, LIMITS, None);
+    let bench = Bench::start(Entry::Outbound, LIMITS, None);
     *bench.handoffs.destination.lock().unwrap() = Some(bench.listening.address());
     let mut client = bench.connect().await;
     assert!(is_reset(&mut client).await);
@@ -173,7 +173,7 @@ async fn a_connection_meant_for_our_own_listener_is_refused() {
 
 #[tokio::test]
 async fn an_inbound_connection_that_dialled_our_port_is_refused() {
-    let bench = Bench::with(Direction::Inbound, LIMITS, Fixed { steered: true, ..Fixed::default() });
+    let bench = Bench::with(Entry::Inbound, LIMITS, Fixed { steered: true, ..Fixed::default() });
     let mut client = bench.connect().await;
     assert!(is_reset(&mut client).await);
     let ended = bench.ended().await;
@@ -184,7 +184,7 @@ async fn an_inbound_connection_that_dialled_our_port_is_refused() {
 #[tokio::test]
 async fn one_connection_more_than_allowed_is_reset() {
     let limits = Limits { max_connections: 2, ..LIMITS };
-    let bench = Bench::start(Direction::Outbound, limits, Some(echo().await));
+    let bench = Bench::start(Entry::Outbound, limits, Some(echo().await));
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut client = bench.connect().await;

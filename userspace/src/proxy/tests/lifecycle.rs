@@ -7,7 +7,7 @@ use crate::model::{Side, Verdict};
 #[tokio::test]
 async fn a_connection_is_told_with_all_that_is_known() {
     let upstream = echo().await;
-    let bench = Bench::start(Direction::Outbound, LIMITS, Some(upstream));
+    let bench = Bench::start(Entry::Outbound, LIMITS, Some(upstream));
     let mut client = bench.connect().await;
     let address = client.local_addr().unwrap();
     client.write_all(b"hello").await.unwrap();
@@ -30,7 +30,7 @@ async fn a_connection_is_told_with_all_that_is_known() {
 
 #[tokio::test]
 async fn an_inbound_dial_carries_the_real_client() {
-    let bench = Bench::start(Direction::Inbound, LIMITS, Some(echo().await));
+    let bench = Bench::start(Entry::Inbound, LIMITS, Some(echo().await));
     let mut client = bench.connect().await;
     client.write_all(b"x").await.unwrap();
     within(client.read_exact(&mut [0])).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_mapped_destination_is_dialled_as_ipv4() {
     let upstream = echo().await;
     let std::net::IpAddr::V4(v4) = upstream.ip() else { panic!("{upstream} is not IPv4") };
     let mapped = SocketAddr::new(v4.to_ipv6_mapped().into(), upstream.port());
-    let bench = Bench::start(Direction::Outbound, LIMITS, Some(mapped));
+    let bench = Bench::start(Entry::Outbound, LIMITS, Some(mapped));
     let mut client = bench.connect().await;
     client.write_all(b"x").await.unwrap();
     within(client.read_exact(&mut [0])).await.unwrap();
@@ -53,8 +53,8 @@ async fn a_mapped_destination_is_dialled_as_ipv4() {
 #[tokio::test]
 async fn a_connection_may_come_in_by_one_family_and_go_on_by_the_other() {
     let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
-    let bench = Bench::start(Direction::Outbound, LIMITS, Some(echo().await));
-    let listening = bench.instance.serve(listener, Direction::Outbound).unwrap();
+    let bench = Bench::start(Entry::Outbound, LIMITS, Some(echo().await));
+    let listening = bench.instance.serve(listener, Entry::Outbound).unwrap();
     let mut client = TcpStream::connect(listening.address()).await.unwrap();
     client.write_all(b"x").await.unwrap();
     within(client.read_exact(&mut [0])).await.unwrap();
@@ -62,10 +62,10 @@ async fn a_connection_may_come_in_by_one_family_and_go_on_by_the_other() {
 
 #[tokio::test]
 async fn accepted_sockets_send_small_pieces_at_once() {
-    let bench = Bench::start(Direction::Outbound, LIMITS, Some(echo().await));
+    let bench = Bench::start(Entry::Outbound, LIMITS, Some(echo().await));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let watched = listener.try_clone().unwrap();
-    let listening = bench.instance.serve(listener, Direction::Outbound).unwrap();
+    let listening = bench.instance.serve(listener, Entry::Outbound).unwrap();
     let _client = std::net::TcpStream::connect(listening.address()).unwrap();
     // Not one await since it was served: the accept loop has not run.
     let (accepted, _) = watched.accept().unwrap();
@@ -102,7 +102,7 @@ async fn cutting_off_resets_what_is_still_open_and_makes_the_instance_idle() {
 
 #[tokio::test]
 async fn new_limits_hold_for_new_connections() {
-    let bench = Bench::start(Direction::Outbound, LIMITS, Some(echo().await));
+    let bench = Bench::start(Entry::Outbound, LIMITS, Some(echo().await));
     bench.instance.set_limits(Limits { max_connections: 0, ..LIMITS });
     let mut client = bench.connect().await;
     assert!(within(client.read(&mut [0])).await.is_err());
@@ -113,7 +113,7 @@ async fn new_limits_hold_for_new_connections() {
 async fn connections_on_threads_of_their_own_carry_bytes_and_are_cut_off() {
     let threads = Threads::start(2).unwrap();
     let handoffs = Fixed { destination: Mutex::new(Some(echo().await)), ..Fixed::default() };
-    let bench = Bench::on(threads.workers(), Direction::Outbound, LIMITS, handoffs);
+    let bench = Bench::on(threads.workers(), Entry::Outbound, LIMITS, handoffs);
     let mut clients = Vec::new();
     for number in 0..8 {
         let mut client = bench.connect().await;
@@ -137,7 +137,7 @@ async fn connections_on_threads_of_their_own_carry_bytes_and_are_cut_off() {
 async fn threads_that_end_reset_and_tell_every_connection() {
     let threads = Threads::start(2).unwrap();
     let handoffs = Fixed { destination: Mutex::new(Some(echo().await)), ..Fixed::default() };
-    let bench = Bench::on(threads.workers(), Direction::Outbound, LIMITS, handoffs);
+    let bench = Bench::on(threads.workers(), Entry::Outbound, LIMITS, handoffs);
     let (mut one, mut two) = (bench.connect().await, bench.connect().await);
     for client in [&mut one, &mut two] {
         client.write_all(b"x").await.unwrap();
@@ -155,7 +155,7 @@ async fn threads_that_end_reset_and_tell_every_connection() {
 fn a_runtime_that_shuts_down_resets_and_tells_every_connection() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (bench, mut client) = runtime.block_on(async {
-        let bench = Bench::start(Direction::Outbound, LIMITS, Some(echo().await));
+        let bench = Bench::start(Entry::Outbound, LIMITS, Some(echo().await));
         let mut client = bench.connect().await;
         client.write_all(b"x").await.unwrap();
         within(client.read_exact(&mut [0])).await.unwrap();

@@ -27,7 +27,7 @@ pub(super) const FAINT: RGBColor = RGBColor(0xdd, 0xe1, 0xe6);
 
 /// Colours that the commonest kinds of colour blindness tell apart (after Okabe and Ito), each readable on light and on dark
 /// paper, in neighbouring pairs of different lightness.
-const COLOURS: [RGBColor; 10] = [
+const COLOURS: [RGBColor; 12] = [
     RGBColor(0x80, 0x86, 0x8e),
     RGBColor(0xc9, 0xa2, 0x00),
     RGBColor(0x1f, 0x6f, 0xd0),
@@ -38,6 +38,8 @@ const COLOURS: [RGBColor; 10] = [
     RGBColor(0xd4, 0x7f, 0xb8),
     RGBColor(0x00, 0x93, 0x6c),
     RGBColor(0x8f, 0x6b, 0x3c),
+    RGBColor(0xb8, 0x2c, 0x5e),
+    RGBColor(0x5f, 0xa8, 0x3a),
 ];
 
 pub(super) type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -83,7 +85,7 @@ pub(super) fn sheet(canvas: &Canvas<'_>, title: &str) -> Drawn<()> {
     canvas.draw_text(title, &bold(text(TITLE, INK, HPos::Left, VPos::Top)), (MARGIN, MARGIN))
 }
 
-/// Draws the marker of a rank around a point: ten shapes that differ without their colour.
+/// Draws the marker of a rank around a point: twelve shapes that differ without their colour.
 pub(super) fn marker(canvas: &Canvas<'_>, rank: usize, (x, y): (i32, i32)) -> Drawn<()> {
     let line = colour(rank).stroke_width(4);
     let (full, hollow) = (colour(rank).filled(), PAPER.filled());
@@ -103,7 +105,7 @@ pub(super) fn marker(canvas: &Canvas<'_>, rank: usize, (x, y): (i32, i32)) -> Dr
     let strokes = |strokes: [[(i32, i32); 2]; 2]| {
         strokes.iter().try_for_each(|stroke| canvas.draw(&PathElement::new(at(stroke), line)))
     };
-    match rank % 10 {
+    match rank % 12 {
         0 => canvas.draw(&Circle::new((x, y), size, full)),
         1 => outlined(&square),
         2 => filled(&diamond),
@@ -116,6 +118,8 @@ pub(super) fn marker(canvas: &Canvas<'_>, rank: usize, (x, y): (i32, i32)) -> Dr
         6 => filled(&up),
         7 => strokes([[(-9, -9), (9, 9)], [(-9, 9), (9, -9)]]),
         8 => outlined(&down),
+        10 => outlined(&diamond),
+        11 => filled(&down),
         _ => strokes([[(-11, 0), (11, 0)], [(0, -11), (0, 11)]]),
     }
 }

@@ -12,13 +12,17 @@ pub(super) const TCP: &str = include_str!("envoy-tcp.yaml");
 pub(super) const HTTP: &str = include_str!("envoy-http.yaml");
 
 pub(super) fn plan(home: &Home, configuration: &str) -> Result<Plan> {
+    command(&home.write("envoy.yaml", configuration)?, vec![PORT])
+}
+
+/// What every Envoy is started with.
+pub(super) fn command(file: &str, ports: Vec<u16>) -> Result<Plan> {
     let program = setup::envoy_binary(&Workspace::locate()?)
         .context("Envoy is not installed: `cargo xtask setup` installs it")?;
-    let file = home.write("envoy.yaml", configuration)?;
     // Hot restart would keep a shared memory that two Envoys on one machine would quarrel about.
     let arguments =
-        ["--config-path", &file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"];
-    Ok(Plan { program, arguments: arguments.map(str::to_owned).into(), ports: vec![PORT] })
+        ["--config-path", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"];
+    Ok(Plan { program, arguments: arguments.map(str::to_owned).into(), ports })
 }
 
 #[cfg(test)]

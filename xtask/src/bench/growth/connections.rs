@@ -8,6 +8,7 @@ use super::line::Line;
 use super::{Curve, SEATING, requests, round_trips};
 use crate::bench::crowd::{CONNECTIONS, Crowd, Hall, Standing};
 use crate::bench::flags::Extent;
+use crate::bench::mode::Mode;
 use crate::bench::pair::serve;
 use crate::bench::seating::{Cores, Hop, Role, seat};
 use crate::bench::table::Table;
@@ -57,22 +58,22 @@ pub(crate) fn measure(lab: &Lab, extent: Extent, rounds: usize, cores: Cores) ->
 
 impl Occupied {
     fn fill(lab: &Lab, size: usize) -> Result<Self> {
-        let hall = Hall::open(lab, &format!("c{size}-"))?;
-        let at = [Work::Request, Work::PingPong].map(|work| hall.server_pod.v4(work.port()));
-        let server = serve(lab, &hall.server_pod, &at)?;
-        let (standing, crowd) = hall.weigh(lab, size)?;
-        Ok(Self { _standing: standing, server, hall, crowd })
+        let hall = Hall::open(lab, &format!("c{size}-"), Mode::RelayEbpf)?;
+        let at = [Work::Request, Work::PingPong].map(|work| hall.server().v4(work.port()));
+        let server = serve(lab, hall.server(), &at)?;
+        let (standing, weighed) = hall.weigh(lab, size)?;
+        Ok(Self { _standing: standing, server, hall, crowd: weighed.near })
     }
 
     fn sample(&self, cores: Cores, round: usize, into: &mut Ladder) -> Result<()> {
         let core = |role| SEATING.core(cores, role, Hop::Relay);
         seat(self.server.pid(), core(Role::Server))?;
-        seat(self.hall.sidecar.pid(), core(Role::Proxy))?;
-        let (client, at) = (&self.hall.client, |work: Work| self.hall.server_pod.v4(work.port()));
+        seat(self.hall.sidecar()?.pid(), core(Role::Proxy))?;
+        let (client, at) = (self.hall.client(), |work: Work| self.hall.server().v4(work.port()));
         let mut found = requests(client, at(Work::Request), core(Role::Client))?;
         found.extend(round_trips(client, at(Work::PingPong), core(Role::Client))?);
         into.add(round, self.crowd.connections, found);
-        let steered = self.hall.sidecar.verdicts("outbound", "proxy")?;
+        let steered = self.hall.steered()?;
         ensure!(steered > self.crowd.steered, "further connections were not steered to the proxy");
         Ok(())
     }

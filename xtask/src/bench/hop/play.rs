@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 use crate::bench::account::{Measured, Watched, watch};
 use crate::bench::pair::Pair;
 use crate::bench::seating::{Cores, Role, Seating};
+use crate::bench::way::Side;
 use crate::bench::work::Work;
 use crate::lab::peer::Account;
 
@@ -23,6 +24,7 @@ impl Played {
             Role::Client => self.0.answer.account,
             Role::Server => self.0.server,
             Role::Proxy => self.0.proxy,
+            Role::FarProxy => self.0.far_proxy,
         }
     }
 
@@ -52,7 +54,12 @@ impl Played {
 pub(super) fn play(pair: &Pair, work: Work, count: usize, cores: Cores) -> Result<Played> {
     pair.forget_connections()?;
     let core = pair.seat(SEATING, cores)?;
-    let watched = Watched { proxies: pair.proxy_pids()?, server: pair.server_pid(), cores: [core].into() };
+    let watched = Watched {
+        proxies: pair.proxy_pids(Side::Near)?,
+        far_proxies: pair.proxy_pids(Side::Far)?,
+        server: pair.server_pid(),
+        cores: [core].into(),
+    };
     let mut client = work.part().client(pair.client_pod(), pair.server_at(work), count, Some(core));
     let measured = watch(&mut client, &watched);
     measured.map(Played).with_context(|| format!("{} with {}", work.title(), pair.mode().title()))

@@ -170,10 +170,6 @@ fn none() -> String {
     "–".to_owned()
 }
 
-pub(super) fn mode_word<S: Serializer>(mode: &Mode, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(mode.word())
-}
-
 pub(super) fn work_word<S: Serializer>(work: &Work, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(work.word())
 }
@@ -183,5 +179,6 @@ pub(super) fn role_word<S: Serializer>(role: &Role, to: S) -> Result<S::Ok, S::E
         Role::Client => "client",
         Role::Server => "server",
         Role::Proxy => "proxy",
+        Role::FarProxy => "far proxy",
     })
 }

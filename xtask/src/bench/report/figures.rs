@@ -16,7 +16,7 @@ enum Shown {
 }
 
 /// What the columns are called, what they show, and how many decimals of it mean something.
-const COLUMNS: [(&str, Shown, usize); 15] = [
+const COLUMNS: [(&str, Shown, usize); 17] = [
     ("p50 µs", Shown::Figure(Figure::P50), 1),
     ("p90 µs", Shown::Figure(Figure::P90), 1),
     ("p99 µs", Shown::Figure(Figure::P99), 1),
@@ -26,12 +26,14 @@ const COLUMNS: [(&str, Shown, usize); 15] = [
     ("per second", Shown::Figure(Figure::Rate), 0),
     ("Gbit/s", Shown::Figure(Figure::Throughput), 2),
     ("proxy CPU µs", Shown::Figure(Figure::ProxyCpu), 1),
+    ("of it far proxy", Shown::Figure(Figure::FarProxyCpu), 1),
     ("client CPU µs", Shown::Figure(Figure::ClientCpu), 1),
     ("server CPU µs", Shown::Figure(Figure::ServerCpu), 1),
     ("softirq µs", Shown::Figure(Figure::Softirq), 1),
     ("switches", Shown::Figure(Figure::Switches), 2),
     ("proxy switches", Shown::Figure(Figure::ProxySwitches), 2),
     ("proxy peak MB", Shown::Figure(Figure::PeakRss), 1),
+    ("far proxy peak MB", Shown::Figure(Figure::FarPeakRss), 1),
 ];
 
 /// One row for each mode that can do the work; a mode that was not measured has one too. Columns without any figure are

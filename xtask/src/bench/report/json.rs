@@ -3,13 +3,13 @@
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::super::mode::{Capture, Mode, Proxy};
+use super::super::mode::{Capture, Mode};
 use super::super::rounds::{Comparison, Figure, Measure, Plan, Sample};
 use super::super::spread::Spread;
 use crate::lab::peer::{Account, Latencies};
 
 /// What fields call the figures: what is counted, and in what.
-const FIELDS: [(&str, Figure); 14] = [
+const FIELDS: [(&str, Figure); 16] = [
     ("p50_us", Figure::P50),
     ("p90_us", Figure::P90),
     ("p99_us", Figure::P99),
@@ -18,12 +18,14 @@ const FIELDS: [(&str, Figure); 14] = [
     ("operations_per_second", Figure::Rate),
     ("gigabits_per_second", Figure::Throughput),
     ("proxy_cpu_us", Figure::ProxyCpu),
+    ("far_proxy_cpu_us", Figure::FarProxyCpu),
     ("client_cpu_us", Figure::ClientCpu),
     ("server_cpu_us", Figure::ServerCpu),
     ("softirq_us", Figure::Softirq),
     ("switches", Figure::Switches),
     ("proxy_switches", Figure::ProxySwitches),
     ("proxy_peak_mb", Figure::PeakRss),
+    ("far_proxy_peak_mb", Figure::FarPeakRss),
 ];
 
 /// Every figure of one mode for one kind of work in one column, over the rounds.
@@ -45,8 +47,8 @@ pub(super) fn figures(comparison: &Comparison, plan: &Plan) -> Vec<Value> {
     cells
 }
 
-/// Figure by figure, the ratios that say something: every mode over no capture, our relay over every other proxy, and
-/// each proxy with our capture over the same with iptables.
+/// Figure by figure, the ratios that say something: every mode over no capture, ours over every other with as many
+/// proxies in the way, and each proxy with our capture over the same with iptables.
 pub(super) fn ratios(comparison: &Comparison, plan: &Plan) -> Vec<Value> {
     let mut ratios = Vec::new();
     for &(work, seating) in &plan.turns {
@@ -72,7 +74,7 @@ pub(super) fn ratios(comparison: &Comparison, plan: &Plan) -> Vec<Value> {
 fn pairs(modes: &[Mode]) -> Vec<(Mode, Mode)> {
     let says_something = |mode: Mode, over: Mode| {
         let same_proxy = mode.proxy() == over.proxy() && mode.capture() == Capture::Ebpf;
-        let is_ours = mode == Mode::RelayEbpf && over.proxy() != Proxy::None;
+        let is_ours = [Mode::RelayEbpf, Mode::Tunnel].contains(&mode) && over.hop() == mode.hop();
         mode != over && (over == Mode::NoCapture || is_ours || same_proxy)
     };
     let all = modes.iter().flat_map(|&mode| modes.iter().map(move |&over| (mode, over)));
@@ -82,6 +84,12 @@ fn pairs(modes: &[Mode]) -> Vec<(Mode, Mode)> {
 fn by_field(of: impl Fn(Figure) -> Option<Spread>) -> Map<String, Value> {
     let fields = FIELDS.into_iter();
     fields.filter_map(|(name, figure)| Some((name.to_owned(), json!(of(figure)?)))).collect()
+}
+
+/// What the proxies weigh after the last round.
+pub(super) fn resident(comparison: &Comparison) -> Vec<Value> {
+    let each = comparison.resident.iter();
+    each.map(|it| json!({ "mode": it.mode.word(), "side": it.side.word(), "bytes": it.bytes })).collect()
 }
 
 /// One sample.
@@ -101,8 +109,10 @@ pub(super) fn sample(sample: &Sample) -> Value {
         "client": answer.account,
         "server": sample.server,
         "proxy": (sample.proxy != Account::default()).then_some(sample.proxy),
+        "far_proxy": (sample.far_proxy != Account::default()).then_some(sample.far_proxy),
         "softirq_ns": sample.softirq_ns,
         "proxy_peak_rss": sample.proxy_peak_rss,
+        "far_proxy_peak_rss": sample.far_proxy_peak_rss,
     })
 }
 
@@ -158,7 +168,9 @@ mod tests {
         assert_eq!(over(Mode::Direct), [Mode::NoCapture]);
         assert_eq!(over(Mode::EnvoyTcpEbpf), [Mode::NoCapture, Mode::EnvoyTcpIptables]);
         assert_eq!(over(Mode::HaproxyIptables), [Mode::NoCapture]);
-        assert_eq!(over(Mode::RelayEbpf).len(), Mode::ALL.len() - 2);
+        assert_eq!(over(Mode::Tunnel), [Mode::NoCapture, Mode::EnvoyTlsIptables]);
+        // Not itself, not the direct way, and no pair of proxies.
+        assert_eq!(over(Mode::RelayEbpf).len(), Mode::ALL.len() - 4);
     }
 
     #[test]

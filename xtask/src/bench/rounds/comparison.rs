@@ -1,9 +1,10 @@
 //! Samples of all rounds, summed up and compared.
 
-use super::{Better, Figure, Measure, Pace, Sample, Steered};
+use super::{Better, Figure, Measure, Pace, Resident, Sample, Steered};
 use crate::bench::mode::Mode;
 use crate::bench::seating::Seating;
 use crate::bench::spread::Spread;
+use crate::bench::way::Side;
 use crate::bench::work::Work;
 use crate::lab::peer::Latencies;
 
@@ -12,6 +13,8 @@ use crate::lab::peer::Latencies;
 pub(crate) struct Comparison {
     pub(crate) samples: Vec<Sample>,
     pub(crate) steered: Vec<Steered>,
+    /// What the proxies weigh after the last round.
+    pub(crate) resident: Vec<Resident>,
     /// The rates of the open loop, one for each column; none if there was no open loop.
     pub(crate) paces: Vec<Pace>,
     /// Modes that could not be measured, or not to the end, and why.
@@ -28,6 +31,12 @@ impl Comparison {
     /// The rate of the open loop in one column, in requests per second.
     pub(super) fn rate(&self, seating: Seating) -> Option<f64> {
         self.paces.iter().find(|pace| pace.seating == seating).map(|pace| pace.rate)
+    }
+
+    /// What a mode's proxy on one side had resident after the last round, in megabytes.
+    pub(crate) fn resident(&self, mode: Mode, side: Side) -> Option<f64> {
+        let found = self.resident.iter().find(|it| (it.mode, it.side) == (mode, side));
+        found.map(|it| it.bytes as f64 / 1e6)
     }
 
     fn of(&self, mode: Mode, work: Work, seating: Seating) -> impl Iterator<Item = &Sample> {

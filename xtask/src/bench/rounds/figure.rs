@@ -20,20 +20,24 @@ pub(crate) enum Figure {
     Rate,
     /// What they carried, in Gbit/s.
     Throughput,
-    /// The proxy's time on a processor, in microseconds.
+    /// Time of all proxies in the way on a processor, in microseconds.
     ProxyCpu,
+    /// The part of it that is the proxy's beside the server, where there is one.
+    FarProxyCpu,
     /// The client's.
     ClientCpu,
     /// The server's.
     ServerCpu,
     /// Time in soft interrupts, in microseconds.
     Softirq,
-    /// Context switches of proxy, client and server.
+    /// Context switches of proxies, client and server.
     Switches,
-    /// Context switches of the proxy.
+    /// Context switches of the proxies.
     ProxySwitches,
-    /// The most resident memory of the proxy, in megabytes.
+    /// The most resident memory of the proxy beside the client, in megabytes.
     PeakRss,
+    /// The same beside the server, where there is one.
+    FarPeakRss,
 }
 
 /// Which way of a figure is the good one.
@@ -74,7 +78,7 @@ impl Figure {
 impl Sample {
     /// A figure in its unit; none if the sample has none.
     pub(super) fn figure(&self, figure: Figure) -> Option<f64> {
-        let answer = &self.answer;
+        let (answer, proxies) = (&self.answer, self.proxy.and(self.far_proxy));
         let quantile = |part| Some(answer.whole.quantile(part) as f64 / 1e3);
         let each = |amount: u64| (answer.operations > 0).then(|| amount as f64 / answer.operations as f64);
         let microseconds_each = |nanoseconds: u64| Some(each(nanoseconds)? / 1e3);
@@ -86,15 +90,19 @@ impl Sample {
             Figure::Connect => Some(answer.connect.as_ref()?.quantile(0.5) as f64 / 1e3),
             Figure::Rate => Some(answer.operations as f64 / answer.seconds),
             Figure::Throughput => Some(answer.bytes as f64 * 8.0 / 1e9 / answer.seconds),
-            Figure::ProxyCpu => microseconds_each(self.proxy.cpu_ns),
+            Figure::ProxyCpu => microseconds_each(proxies.cpu_ns),
+            Figure::FarProxyCpu => {
+                self.far_proxy_peak_rss.and_then(|_| microseconds_each(self.far_proxy.cpu_ns))
+            }
             Figure::ClientCpu => microseconds_each(answer.account.cpu_ns),
             Figure::ServerCpu => microseconds_each(self.server.cpu_ns),
             Figure::Softirq => microseconds_each(self.softirq_ns?),
             Figure::Switches => {
-                each([self.proxy, self.server, answer.account].map(Account::switches).iter().sum())
+                each([proxies, self.server, answer.account].map(Account::switches).iter().sum())
             }
-            Figure::ProxySwitches => each(self.proxy.switches()),
+            Figure::ProxySwitches => each(proxies.switches()),
             Figure::PeakRss => Some(self.proxy_peak_rss? as f64 / 1e6),
+            Figure::FarPeakRss => Some(self.far_proxy_peak_rss? as f64 / 1e6),
         }
     }
 }
@@ -131,5 +139,24 @@ mod tests {
             assert_eq!(sample.figure(figure), Some(expected), "{figure:?}");
         }
         assert_eq!(sample.figure(Figure::Connect), None);
+        assert_eq!(sample.figure(Figure::FarProxyCpu), None);
+    }
+
+    #[test]
+    fn two_proxies_are_added_up_and_told_apart() {
+        let mut sample = sample(0, Mode::Tunnel, 1_000);
+        let account =
+            |cpu_ns, voluntary_switches| Account { cpu_ns, voluntary_switches, ..Account::default() };
+        (sample.proxy, sample.far_proxy) = (account(50_000, 10), account(30_000, 20));
+        (sample.proxy_peak_rss, sample.far_proxy_peak_rss) = (Some(9_000_000), Some(8_000_000));
+        for (figure, expected) in [
+            (Figure::ProxyCpu, 8.0),
+            (Figure::FarProxyCpu, 3.0),
+            (Figure::ProxySwitches, 3.0),
+            (Figure::PeakRss, 9.0),
+            (Figure::FarPeakRss, 8.0),
+        ] {
+            assert_eq!(sample.figure(figure), Some(expected), "{figure:?}");
+        }
     }
 }

@@ -27,8 +27,10 @@ pub(crate) fn sample(round: usize, mode: Mode, nanoseconds: u64) -> Sample {
         seating: Seating::OneCore,
         answer,
         proxy: Account::default(),
+        far_proxy: Account::default(),
         server: Account::default(),
         softirq_ns: None,
         proxy_peak_rss: None,
+        far_proxy_peak_rss: None,
     }
 }

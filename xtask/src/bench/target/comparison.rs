@@ -5,6 +5,7 @@ use crate::bench::mode::Mode;
 use crate::bench::rounds::{Comparison, Figure, Measure, Plan};
 use crate::bench::seating::Seating;
 use crate::bench::spread::Spread;
+use crate::bench::way::Side;
 use crate::bench::work::Work;
 
 /// The foreign proxies that relay bytes without reading them, all behind iptables.
@@ -13,9 +14,12 @@ const OURS_BY_IPTABLES: &[Mode] = &[Mode::RelayIptables];
 const NO_CAPTURE: &[Mode] = &[Mode::NoCapture];
 const ENVOY_TCP: &[Mode] = &[Mode::EnvoyTcpIptables];
 const ENVOY_HTTP: &[Mode] = &[Mode::EnvoyHttpIptables];
+const ENVOY_TLS: &[Mode] = &[Mode::EnvoyTlsIptables];
 
 /// What the proxy may weigh under load, in megabytes.
 const MOST_RESIDENT: f64 = 10.0;
+/// What either proxy of a tunnel may weigh after a run, in megabytes.
+const MOST_RESIDENT_WITH_TUNNEL: f64 = 12.0;
 
 /// One mode is to be so much better than the best of others.
 struct Promise {
@@ -41,7 +45,7 @@ use Bound::{AtLeast, AtMost};
 use Columns::{Every, OneCore};
 use Measure::{Added, Whole};
 
-const PROMISES: [Promise; 20] = [
+const PROMISES: [Promise; 24] = [
     ours("our relay, eBPF over iptables: added p50", Work::PingPong, Added(Figure::P50), 0.85),
     ours("our relay, eBPF over iptables: p50", Work::Request, Whole(Figure::P50), 0.85),
     ours("our relay, eBPF over iptables: proxy CPU", Work::Request, Whole(Figure::ProxyCpu), 0.80),
@@ -70,6 +74,22 @@ const PROMISES: [Promise; 20] = [
     envoy(Mode::EnvoyHttpEbpf, ENVOY_HTTP, Work::HttpOne, Figure::P99, 1.00),
     envoy(Mode::EnvoyHttpEbpf, ENVOY_HTTP, Work::HttpMany, Figure::P50, 1.00),
     envoy(Mode::EnvoyHttpEbpf, ENVOY_HTTP, Work::HttpMany, Figure::P99, 1.00),
+    tunnel("our tunnel over Envoy mTLS: p50", Work::HttpOne, Figure::P50, (AtMost, 0.80), Every),
+    tunnel(
+        "our tunnel over Envoy mTLS: requests per second",
+        Work::HttpMany,
+        Figure::Rate,
+        (AtLeast, 1.40),
+        OneCore,
+    ),
+    tunnel(
+        "our tunnel over Envoy mTLS: throughput",
+        Work::BulkOneWay,
+        Figure::Throughput,
+        (AtLeast, 1.50),
+        OneCore,
+    ),
+    tunnel("our tunnel over Envoy mTLS: p50", Work::Request, Figure::P50, (AtMost, 0.50), OneCore),
 ];
 
 const fn ours(what: &'static str, work: Work, measure: Measure, limit: f64) -> Promise {
@@ -105,10 +125,22 @@ const fn envoy(mode: Mode, references: &'static [Mode], work: Work, figure: Figu
     Promise { what, mode, references, work, measure: Whole(figure), limit: (AtMost, limit), columns: OneCore }
 }
 
+/// Two proxies of ours against two Envoys, mutual TLS between either two.
+const fn tunnel(
+    what: &'static str,
+    work: Work,
+    figure: Figure,
+    limit: (Bound, f64),
+    columns: Columns,
+) -> Promise {
+    Promise { what, mode: Mode::Tunnel, references: ENVOY_TLS, work, measure: Whole(figure), limit, columns }
+}
+
 /// Every promise about what the plan measures.
 pub(crate) fn of_comparison(comparison: &Comparison, plan: &Plan) -> Vec<Target> {
     let mut targets = Vec::new();
-    for promise in &PROMISES {
+    let planned = |mode: &Mode| plan.modes.contains(mode);
+    for promise in PROMISES.iter().filter(|promise| planned(&promise.mode)) {
         for seating in plan.seatings().filter(|seating| promise.is_for(*seating)) {
             if plan.turns.contains(&(promise.work, seating)) {
                 targets.push(promise.held_against(comparison, seating));
@@ -116,10 +148,17 @@ pub(crate) fn of_comparison(comparison: &Comparison, plan: &Plan) -> Vec<Target>
         }
     }
     let (mode, seating) = (Mode::RelayEbpf, Seating::OneCore);
-    if plan.turns.contains(&(Work::HttpMany, seating)) {
+    if planned(&mode) && plan.turns.contains(&(Work::HttpMany, seating)) {
         let found = comparison.figure(mode, Work::HttpMany, seating, Figure::PeakRss);
         let what = format!("our relay, eBPF: peak resident memory ({})", Work::HttpMany.title());
         targets.push(Target::at_most(what, MOST_RESIDENT, Unit::Megabytes, found));
+    }
+    if planned(&Mode::Tunnel) && !plan.turns.is_empty() {
+        for (side, whose) in [(Side::Near, "client"), (Side::Far, "server")] {
+            let found = Spread::of(comparison.resident(Mode::Tunnel, side));
+            let what = format!("our tunnel: the {whose}'s sidecar after all rounds, resident");
+            targets.push(Target::at_most(what, MOST_RESIDENT_WITH_TUNNEL, Unit::Megabytes, found));
+        }
     }
     targets
 }
@@ -162,7 +201,8 @@ mod tests {
         };
         let targets = of_comparison(&Comparison::default(), &plan(&Work::ALL));
         let everywhere = PROMISES.iter().filter(|promise| promise.columns == Every).count();
-        assert_eq!(targets.len(), PROMISES.len() + everywhere + 1);
+        // And what three proxies weigh.
+        assert_eq!(targets.len(), PROMISES.len() + everywhere + 3);
         assert!(targets.iter().all(|target| target.standing == Standing::NotMeasured));
         assert!(of_comparison(&Comparison::default(), &plan(&[])).is_empty());
     }

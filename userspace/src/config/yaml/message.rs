@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_path_to_error::{Path, Segment};
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
-use super::Place;
+use crate::config::Place;
 
 /// Characters of the file that a message quotes at most.
 const QUOTED: usize = 40;

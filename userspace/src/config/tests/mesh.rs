@@ -1,0 +1,291 @@
+//! Identity, the mesh, and mutual TLS, as they are written.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Config, config, parse, refused};
+use crate::config::{CertificateSource, IdentitySettings, Unknown};
+use crate::model::{Destination, OriginalDst, Reach};
+use crate::policy::MutualTlsMode;
+
+const IDENTITY: &str = "identity: { id: spiffe://cluster.local/ns/shop/sa/web, files: /run/certs }\n";
+
+fn identity(text: &str) -> IdentitySettings {
+    config(text).identity.expect("an identity")
+}
+
+fn resolve<'a>(config: &'a Config, text: &str) -> Destination<'a> {
+    config.directory.resolve(OriginalDst(text.parse().expect("an address")))
+}
+
+#[test]
+fn every_source_of_certificates_can_be_written() {
+    let files = identity("identity: { files: /run/certs }\n");
+    assert_eq!((files.id, files.source), (None, CertificateSource::Files(PathBuf::from("/run/certs"))));
+    for written in ["/run/spire/agent.sock", "unix:///run/spire/agent.sock"] {
+        let settings = identity(&format!("identity: {{ workload-api: \"{written}\" }}\n"));
+        assert_eq!(settings.source, CertificateSource::WorkloadApi(PathBuf::from("/run/spire/agent.sock")));
+    }
+    for (lifetime, seconds) in [("", 86_400), (", lifetime: 2m", 120), (", lifetime: 365days", 365 * 86_400)]
+    {
+        let settings = identity(&format!(
+            "identity: {{ id: spiffe://td/ns/a/sa/b, signing-ca: {{ directory: /ca{lifetime} }} }}\n"
+        ));
+        let (directory, lifetime) = (PathBuf::from("/ca"), Duration::from_secs(seconds));
+        assert_eq!(settings.source, CertificateSource::SigningCa { directory, lifetime });
+        assert_eq!(settings.id.expect("an identity").as_str(), "spiffe://td/ns/a/sa/b");
+    }
+    let others = identity(
+        "identity:\n  files: /run/certs\n  federated: [ { trust-domain: partner.org, bundle: /p.pem } ]\n  \
+         revocation-lists: [ /a.pem, /b.der ]\n",
+    );
+    assert_eq!(others.federated, [("partner.org".parse().expect("a domain"), PathBuf::from("/p.pem"))]);
+    assert_eq!(others.revocation_lists, [PathBuf::from("/a.pem"), PathBuf::from("/b.der")]);
+}
+
+#[test]
+fn an_identity_that_cannot_be_had_is_named_with_its_place() {
+    for (text, message) in [
+        (
+            "identity: {}",
+            "1:11: identity: expected exactly one of files, workload-api and signing-ca, found none",
+        ),
+        (
+            "identity: { files: /a, signing-ca: { directory: /b } }",
+            "1:11: identity: expected exactly one of files, workload-api and signing-ca, found files and signing-ca",
+        ),
+        (
+            "identity: { signing-ca: { directory: /b } }",
+            "1:11: identity: expected the field \"id\", since a signing CA says nothing of who the workload is, found none",
+        ),
+        (
+            "identity:\n  id: spiffe://TD/ns/a/sa/b\n  files: /a\n",
+            "2:7: identity.id: expected a trust domain of 1 to 255 lower-case letters, digits, dots, dashes and \
+             underscores, found \"TD\"",
+        ),
+        (
+            "identity:\n  id: web\n  files: /a\n",
+            "2:7: identity.id: expected spiffe://<trust-domain>/ns/<namespace>/sa/<service-account>, found \"web\"",
+        ),
+        ("identity: { files: certs }", "1:20: identity.files: expected an absolute path, found \"certs\""),
+        (
+            "identity: { workload-api: tcp://127.0.0.1 }",
+            "1:27: identity.workload-api: expected an absolute path, or unix:// in front of one, found \"tcp://127.0.0.1\"",
+        ),
+        (
+            "identity: { signing-ca: { directory: /b, lifetime: 1m } }",
+            "1:52: identity.signing-ca.lifetime: expected a duration from 2m to 365days, such as 24h, found \"1m\"",
+        ),
+        (
+            "identity: { signing-ca: { lifetime: 1h } }",
+            "1:27: identity.signing-ca: expected the field \"directory\", found none",
+        ),
+        (
+            "identity:\n  id: spiffe://td/ns/a/sa/b\n  files: /a\n  federated: [ { trust-domain: td, bundle: /b } ]\n",
+            "4:16: identity.federated[0].trust-domain: expected another trust domain, found td, that of our own identity",
+        ),
+        (
+            "identity: { certificates: /a }",
+            "1:13: identity.certificates: expected one of id, files, workload-api, signing-ca, federated, \
+             revocation-lists, found unknown field \"certificates\"",
+        ),
+    ] {
+        refused(text, message);
+    }
+}
+
+#[test]
+fn workloads_and_services_are_found_by_their_addresses() {
+    let config = config(&format!(
+        "{IDENTITY}
+workloads:
+  - {{ name: db-0, namespace: shop, service-account: db, addresses: [ 10.0.0.9, \"fd00::9\" ], tunnel: true, node: n1 }}
+  - {{ name: old, namespace: shop, service-account: old, trust-domain: partner.org, addresses: [ 10.0.0.10 ] }}
+services:
+  - hostname: db.shop.svc.cluster.local
+    addresses: [ 10.96.0.10 ]
+    ports: [ {{ port: 5432, target-port: 15432 }}, {{ port: 80 }} ]
+    endpoints: [ 10.0.0.9 ]
+"
+    ));
+    for address in ["10.0.0.9:1", "[fd00::9]:1"] {
+        let Destination::Workload(workload) = resolve(&config, address) else { panic!("{address}") };
+        assert_eq!((workload.name.as_str(), workload.reach), ("db-0", Reach::Tunnel));
+        assert_eq!(workload.identity.as_str(), "spiffe://cluster.local/ns/shop/sa/db");
+        assert_eq!(workload.node.as_deref(), Some("n1"));
+    }
+    let Destination::Workload(old) = resolve(&config, "10.0.0.10:1") else { panic!("no workload") };
+    assert_eq!((old.identity.as_str(), old.reach), ("spiffe://partner.org/ns/shop/sa/old", Reach::Plain));
+    for (port, target) in [(5432, 15432), (80, 80)] {
+        let destination = format!("10.96.0.10:{port}");
+        let Destination::Service { service, target_port } = resolve(&config, &destination) else {
+            panic!("{destination}")
+        };
+        assert_eq!((target_port, &service.endpoints[..]), (target, &[IpAddr::from([10, 0, 0, 9])][..]));
+    }
+}
+
+#[test]
+fn a_wrong_workload_or_service_is_named_with_its_place() {
+    let workload = |rest: &str| {
+        format!("{IDENTITY}workloads:\n  - {{ namespace: shop, service-account: db, {rest} }}\n")
+    };
+    let service = |rest: &str| format!("{IDENTITY}services:\n  - {{ addresses: [ 10.96.0.1 ], {rest} }}\n");
+    let one = "{ name: a, namespace: n, service-account: s, addresses: [ 10.0.0.1 ] }";
+    for (text, message) in [
+        (workload("name: a"), "3:45: workloads[0]: expected the field \"addresses\", found none"),
+        (workload("name: a, addresses: []"), "3:5: workloads[0].addresses: expected at least one address, found none"),
+        (
+            workload("name: A, addresses: [ 10.0.0.1 ]"),
+            "3:51: workloads[0].name: expected a name of up to 253 characters a-z, 0-9, - and ., whose parts are neither \
+             empty nor begin or end with -, found \"A\"",
+        ),
+        (
+            workload("name: a, addresses: [ 0.0.0.0 ]"),
+            "3:67: workloads[0].addresses[0]: expected the IP address of a host, such as 10.0.0.9 or fd00::9, found \
+             \"0.0.0.0\"",
+        ),
+        (
+            workload("name: a, addresses: [ 10.0.0.1 ], tunnel: perhaps"),
+            "3:87: workloads[0].tunnel: expected one of true, false, found \"perhaps\"",
+        ),
+        (
+            format!("{IDENTITY}workloads: [ {one}, {one} ]\n"),
+            "2:86: workloads[1].name: expected every workload once, found n/a again",
+        ),
+        (
+            format!("{IDENTITY}workloads: [ {one}, {} ]\n", one.replace("name: a", "name: b")),
+            "2:86: workloads[1].addresses: expected an address that nothing else has, found 10.0.0.1, which belongs to \
+             the workload n/a",
+        ),
+        (
+            format!("workloads: [ {one} ]\n"),
+            "1:14: workloads[0].trust-domain: expected a trust domain here or in identity.id, found none",
+        ),
+        (
+            "workloads: [ { name: a, namespace: n, service-account: s, trust-domain: td, addresses: [ 10.0.0.1 ], tunnel: true } ]\n".to_owned(),
+            "1:14: workloads[0].tunnel: expected the section identity, without which there are no tunnels, found none",
+        ),
+        (
+            service("hostname: db..shop, ports: [], endpoints: []"),
+            "3:43: services[0].hostname: expected a name of up to 253 characters a-z, 0-9, - and ., whose parts are \
+             neither empty nor begin or end with -, found \"db..shop\"",
+        ),
+        (
+            service("hostname: db, ports: [ { port: 0 } ], endpoints: []"),
+            "3:64: services[0].ports[0].port: expected a port from 1 to 65535, found \"0\"",
+        ),
+        (
+            service("hostname: db, ports: [ { port: 1 }, { port: 1 } ], endpoints: []"),
+            "3:5: services[0].addresses: expected each port of db once, found 1 twice",
+        ),
+        (
+            service("hostname: db, ports: [], endpoints: [ 10.96.0.1 ]"),
+            "3:5: services[0].endpoints: expected addresses of workloads, found 10.96.0.1, the virtual address of db",
+        ),
+    ] {
+        refused(&text, message);
+    }
+}
+
+#[test]
+fn the_rest_of_the_mesh_has_its_defaults_and_its_words() {
+    let defaults = config("{}");
+    assert_eq!(defaults.tunnel.idle_timeout, Duration::from_secs(300));
+    assert_eq!((defaults.outbound.unknown, defaults.identity), (Unknown::Relay, None));
+    assert_eq!(defaults.mutual_tls.mode(80), MutualTlsMode::Permissive);
+    let written = config("tunnel: { idle-timeout: 1s }\noutbound: { unknown: refuse }\n");
+    assert_eq!(written.tunnel.idle_timeout, Duration::from_secs(1));
+    assert_eq!(written.outbound.unknown, Unknown::Refuse);
+    refused(
+        "outbound: { unknown: drop }",
+        "1:22: outbound.unknown: expected one of relay, refuse, found \"drop\"",
+    );
+}
+
+/// A file of policies beside a configuration that names it.
+fn with_policies(policies: &str, rest: &str) -> Result<Config, String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("policies.yaml");
+    std::fs::write(&path, policies).expect("written");
+    let text = format!("{IDENTITY}peer-authentication: [ {} ]\n{rest}", path.display());
+    parse(&text).map_err(|error| error.to_string().replace(&format!("{}/", directory.path().display()), ""))
+}
+
+const STRICT: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+                      metadata: { name: default, namespace: shop }\nspec: { mtls: { mode: STRICT } }\n";
+
+#[test]
+fn policies_are_decided_for_our_own_namespace_and_labels() {
+    let selecting = STRICT.replace("mtls:", "selector: { matchLabels: { app: web } }, mtls:");
+    for (policies, rest, expected) in [
+        (STRICT, "", MutualTlsMode::Strict),
+        (&STRICT.replace("namespace: shop", "namespace: billing"), "", MutualTlsMode::Permissive),
+        (&STRICT.replace("namespace: shop", "namespace: istio-system"), "", MutualTlsMode::Strict),
+        (
+            &STRICT.replace("namespace: shop", "namespace: mesh"),
+            "root-namespace: mesh\n",
+            MutualTlsMode::Strict,
+        ),
+        (&selecting, "", MutualTlsMode::Permissive),
+        (&selecting, "labels: { app: web, version: 1 }\n", MutualTlsMode::Strict),
+    ] {
+        let config = with_policies(policies, rest).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.mutual_tls.mode(80), expected, "{policies}{rest}");
+    }
+}
+
+#[test]
+fn probes_are_let_through() {
+    let probes = "inbound: { probes: [ { port: 8080, from: [ 10.0.0.0/8, \"fd00::/8\" ] } ] }\n";
+    let mutual_tls = with_policies(STRICT, probes).unwrap_or_else(|error| panic!("{error}")).mutual_tls;
+    assert!(mutual_tls.admits_plain_text(8080, IpAddr::from([10, 0, 0, 1])));
+    assert!(!mutual_tls.admits_plain_text(8080, IpAddr::from([11, 0, 0, 1])));
+    assert!(mutual_tls.may_admit_plain_text(8080) && !mutual_tls.may_admit_plain_text(80));
+    refused(
+        "inbound: { probes: [ { port: 8080 } ] }",
+        "1:24: inbound.probes[0]: expected the field \"from\", found none",
+    );
+    refused(
+        "inbound: { probes: [ { port: 8080, from: [ \"10.0.0.0/8:80\" ] } ] }",
+        "1:44: inbound.probes[0].from[0]: expected CIDR without ports, found \"10.0.0.0/8:80\"",
+    );
+}
+
+#[test]
+fn policies_without_an_identity_to_decide_for_are_refused() {
+    refused(
+        "peer-authentication: [ /a ]",
+        "1:22: peer-authentication: expected the section identity, without which there is no mutual TLS, found none",
+    );
+    refused(
+        "identity: { files: /a }\npeer-authentication: [ /a ]",
+        "2:22: peer-authentication: expected identity.id, whose namespace these policies are for, found none",
+    );
+    let missing = parse(&format!("{IDENTITY}peer-authentication: [ /nonexistent ]")).expect_err("no file");
+    assert_eq!(
+        missing.to_string(),
+        "/nonexistent: cannot read the configuration: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_policy_is_told_with_its_own_file() {
+    let error = with_policies(&STRICT.replace("STRICT", "strict"), "").expect_err("not a mode");
+    assert_eq!(
+        error,
+        "policies.yaml:4:23: spec.mtls.mode: expected one of UNSET, DISABLE, PERMISSIVE, STRICT, found \"strict\""
+    );
+}
+
+#[test]
+fn a_new_identity_waits_for_a_restart_with_all_that_was_decided_for_it() {
+    let running = config(IDENTITY);
+    let new = with_policies(STRICT, "").unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(running.restart_only_changes(&new), Vec::<&str>::new());
+    assert_eq!(new.clone().keeping(&running).mutual_tls.mode(80), MutualTlsMode::Strict);
+    let other = config("identity: { id: spiffe://td/ns/a/sa/b, files: /run/certs }\n");
+    assert_eq!(other.restart_only_changes(&new), ["identity"]);
+    assert_eq!(new.keeping(&other), other);
+}

@@ -1,0 +1,169 @@
+//! Where an outbound connection goes: as it is, through a tunnel, or nowhere.
+
+use std::sync::Arc;
+
+use super::balance::{Balance, Picked};
+use crate::model::{
+    Destination, Directory, Identity, OriginalDst, Reach, Reason, UpstreamAddr, tunnel_address,
+};
+use std::net::{IpAddr, SocketAddr};
+
+/// What becomes of destinations that the directory does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are dialled as they are.
+    #[default]
+    Relay,
+    /// They are refused.
+    Refuse,
+}
+
+/// What is known of the mesh, replaced as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Neighbours {
+    /// Workloads and services.
+    pub directory: Arc<Directory>,
+    /// What becomes of everything else.
+    pub unknown: Unknown,
+}
+
+/// Where a connection goes.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The connection counts for this endpoint while it lives.
+    pub(super) picked: Option<Picked>,
+    pub(super) way: Way,
+}
+
+/// How it gets there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Dialled as it is.
+    Plain(UpstreamAddr),
+    /// Through a tunnel.
+    Tunnel(Hop),
+}
+
+/// The way through a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hop {
+    /// Where the connection is to end.
+    pub(super) target: OriginalDst,
+    /// Where the tunnel ends.
+    pub(super) tunnel: SocketAddr,
+    /// Who has to be there.
+    pub(super) identity: Identity,
+}
+
+/// Why a connection goes nowhere.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoRoute {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+/// Finds the way to `original`.
+pub(super) fn find(
+    neighbours: &Neighbours,
+    balance: &Balance,
+    original: OriginalDst,
+) -> Result<Route, NoRoute> {
+    let directory = &*neighbours.directory;
+    let refused = |reason, message| Err(NoRoute { reason, message });
+    match directory.resolve(original) {
+        Destination::Workload(_) => Ok(Route { picked: None, way: way(directory, original.0) }),
+        Destination::Service { service, target_port } => {
+            let endpoint = |address: &IpAddr| SocketAddr::new(*address, target_port);
+            let Some(picked) = balance.pick(&service.endpoints, endpoint) else {
+                return refused(Reason::NoEndpoint, format!("{} has no endpoint", service.hostname));
+            };
+            let way = way(directory, picked.address());
+            Ok(Route { picked: Some(picked), way })
+        }
+        Destination::NoSuchPort(service) => {
+            let port = original.0.port();
+            refused(Reason::NoEndpoint, format!("{} has no port {port}", service.hostname))
+        }
+        Destination::Unknown => match neighbours.unknown {
+            Unknown::Relay => Ok(Route { picked: None, way: Way::Plain(UpstreamAddr(original.0)) }),
+            Unknown::Refuse => refused(
+                Reason::UnknownDestination,
+                format!(
+                    "no workload and no service has the address {} (outbound.unknown is refuse)",
+                    original.0.ip()
+                ),
+            ),
+        },
+    }
+}
+
+/// The way to an address that may be a workload's.
+fn way(directory: &Directory, address: SocketAddr) -> Way {
+    match directory.workload(address.ip()) {
+        Some(workload) if workload.reach == Reach::Tunnel => Way::Tunnel(Hop {
+            target: OriginalDst(address),
+            tunnel: tunnel_address(address.ip()),
+            identity: workload.identity.clone(),
+        }),
+        Some(_) | None => Way::Plain(UpstreamAddr(address)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DirectoryBuilder, Service, ServicePort, Workload};
+
+    fn neighbours(unknown: Unknown) -> Neighbours {
+        let mut builder = DirectoryBuilder::default();
+        for (name, address, reach) in [("db", "10.0.0.9", Reach::Tunnel), ("old", "10.0.0.8", Reach::Plain)] {
+            let identity = format!("spiffe://td/ns/shop/sa/{name}").parse().unwrap();
+            let addresses = vec![address.parse().unwrap()];
+            builder
+                .workload(Workload { name: name.to_owned(), identity, addresses, reach, node: None })
+                .unwrap();
+        }
+        for (address, endpoints) in
+            [("10.96.0.1", vec!["10.0.0.9".parse().unwrap()]), ("10.96.0.2", Vec::new())]
+        {
+            let ports = vec![ServicePort { port: 5432, target_port: 15432 }];
+            let addresses = vec![address.parse().unwrap()];
+            builder.service(Service { hostname: "db.shop".to_owned(), addresses, ports, endpoints }).unwrap();
+        }
+        Neighbours { directory: Arc::new(builder.build()), unknown }
+    }
+
+    fn to(destination: &str, unknown: Unknown) -> Result<Way, Reason> {
+        let original = OriginalDst(destination.parse().unwrap());
+        find(&neighbours(unknown), &Balance::default(), original)
+            .map(|route| route.way)
+            .map_err(|none| none.reason)
+    }
+
+    fn plain(address: &str) -> Way {
+        Way::Plain(UpstreamAddr(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn the_way_depends_on_what_the_destination_is() {
+        let tunnel = |target: &str| {
+            Way::Tunnel(Hop {
+                target: OriginalDst(target.parse().unwrap()),
+                tunnel: "10.0.0.9:15008".parse().unwrap(),
+                identity: "spiffe://td/ns/shop/sa/db".parse().unwrap(),
+            })
+        };
+        let relay = |destination| to(destination, Unknown::Relay);
+        assert_eq!(relay("10.0.0.9:80"), Ok(tunnel("10.0.0.9:80")));
+        assert_eq!(
+            relay("10.96.0.1:5432"),
+            Ok(tunnel("10.0.0.9:15432")),
+            "a service's port is not its endpoints'"
+        );
+        assert_eq!(relay("10.0.0.8:80"), Ok(plain("10.0.0.8:80")));
+        assert_eq!(relay("10.1.1.1:80"), Ok(plain("10.1.1.1:80")));
+        assert_eq!(relay("10.96.0.1:80"), Err(Reason::NoEndpoint));
+        assert_eq!(relay("10.96.0.2:5432"), Err(Reason::NoEndpoint));
+        assert_eq!(to("10.1.1.1:80", Unknown::Refuse), Err(Reason::UnknownDestination));
+    }
+}

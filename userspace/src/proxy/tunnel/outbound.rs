@@ -1,0 +1,179 @@
+//! A captured connection that goes through a tunnel, from the choice of the tunnel to its end.
+
+use std::io;
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::client::{Lease, Opened, Unopened};
+use super::message;
+use super::pool::{Ends, Wanted};
+use super::relay::relay;
+use super::{Tunnelling, fault};
+use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Side, Tier, TraceParent, UpstreamAddr};
+use crate::proxy::connection::blame;
+use crate::proxy::dial::{gone, late};
+use crate::proxy::instance::Instance;
+use crate::proxy::leg::Leg;
+use crate::proxy::record::Record;
+use crate::proxy::relay::{Broken, End};
+use crate::proxy::route::Hop;
+use crate::proxy::workers::Seat;
+
+/// Carries the connection of `client`, which is at `address`, to the end of `hop`.
+pub(in crate::proxy) async fn carry(
+    instance: &Arc<Instance>,
+    seat: Seat,
+    client: Leg,
+    address: ClientAddr,
+    hop: Hop,
+    mut record: Record,
+) {
+    record.carried(Tier::Tunnel);
+    record.dialling(UpstreamAddr(hop.tunnel));
+    let Some(tunnelling) = &instance.tunnelling else {
+        let none = fault(
+            io::ErrorKind::Unsupported,
+            format!(
+                "{} takes tunnels only, and this workload has no identity to prove (identity)",
+                hop.target
+            ),
+        );
+        return record.fail(Fault::new(Side::Agent, "open tunnel", none));
+    };
+    let source = tunnelling.credentials.identity();
+    record.proved(&source, &hop.identity);
+    let trace = TraceParent::from_random(fastrand::u128(..).to_ne_bytes(), fastrand::u64(..).to_ne_bytes());
+    if let Some(trace) = trace {
+        record.traced(trace.trace);
+    }
+    let ends = Ends { source, destination: hop.identity, address: hop.tunnel };
+    let call = Call { instance, tunnelling, ends: &ends, target: hop.target, client: address, trace };
+    let patience = instance.limits().connect_timeout;
+    let opened = tokio::select! {
+        biased;
+        opened = timeout(patience, call.open(&seat)) => opened.unwrap_or_else(|_elapsed| {
+            Err(Fault::new(Side::Peer, "open tunnel", late(patience)))
+        }),
+        gone = gone(&client) => Err(Fault::new(Side::Workload, "wait for tunnel", gone)),
+    };
+    let (lease, opened) = match opened {
+        Ok(opened) => opened,
+        Err(fault) => {
+            drop(client);
+            tracing::debug!(%fault, %address, target = %ends.address, "tunnelled connection was not made");
+            return record.fail(fault);
+        }
+    };
+    record.named(&opened.said);
+    let idle = instance.limits().idle_timeout;
+    if lease.seat().shares_worker(&seat) {
+        return finish(client, opened, lease, idle, record).await;
+    }
+    // A message that crosses threads costs a wake-up, so the connection goes where its tunnel is.
+    let runtime = lease.seat().runtime().clone();
+    match client.moved_to(&runtime) {
+        Ok(client) => Elsewhere(runtime.spawn(finish(client, opened, lease, idle, record))).ended().await,
+        Err(source) => record.fail(Fault::new(Side::Agent, "move connection", source)),
+    }
+}
+
+async fn finish(client: Leg, opened: Opened, lease: Lease, idle: std::time::Duration, mut record: Record) {
+    let mut channel = opened.channel;
+    let traffic = record.traffic();
+    let ends = (&mut traffic.sent, &mut traffic.received);
+    match relay(&client, End::Client, &mut channel, idle, ends).await {
+        Ok(()) => {
+            client.end();
+            record.close();
+        }
+        Err(Broken { end, doing, source }) => {
+            channel.send.send_reset(h2::Reason::CANCEL);
+            drop(client);
+            let fault = Fault::new(blame(end, Direction::Outbound), doing, source);
+            tracing::debug!(%fault, "tunnelled connection broke");
+            record.fail(fault);
+        }
+    }
+    drop(lease);
+}
+
+/// A task on another worker that ends with whoever waits for it.
+struct Elsewhere(JoinHandle<()>);
+
+impl Elsewhere {
+    async fn ended(mut self) {
+        // An error is a panic, which was reported where it happened, or the end of the worker.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What is asked of the other end.
+struct Call<'a> {
+    instance: &'a Arc<Instance>,
+    tunnelling: &'a Tunnelling,
+    ends: &'a Ends,
+    target: OriginalDst,
+    client: ClientAddr,
+    trace: Option<TraceParent>,
+}
+
+impl Call<'_> {
+    /// A stream that the other end has accepted. A tunnel that turns out to be dead is replaced once.
+    async fn open(&self, seat: &Seat) -> Result<(Lease, Opened), Fault> {
+        let mut wanted = Wanted::Any;
+        loop {
+            let began = Instant::now();
+            let lease = self.instance.pool.lease(self.instance, self.ends, wanted, seat).await?;
+            let request = message::request(
+                self.target,
+                self.client,
+                self.trace,
+                &self.ends.source,
+                &self.tunnelling.workload,
+            );
+            let request = request.ok_or_else(|| {
+                let unfit =
+                    fault(io::ErrorKind::InvalidInput, format!("no request can be made for {}", self.target));
+                Fault::new(Side::Agent, "ask for connection", unfit)
+            })?;
+            let refused = match lease.open(request).await {
+                Ok(opened) => return Ok((lease, opened)),
+                Err(Unopened::Gone(source)) => {
+                    self.instance.pool.retire(self.ends, lease.tunnel());
+                    if matches!(wanted, Wanted::Any) && lease.tunnel().established() < began {
+                        self.instance.tunnels.count_retried();
+                        wanted = Wanted::Since(began);
+                        continue;
+                    }
+                    source
+                }
+                Err(Unopened::Failed(source)) => source,
+                Err(Unopened::Answered(status)) => refusal(status),
+            };
+            return Err(Fault::new(Side::Peer, "ask for connection", refused));
+        }
+    }
+}
+
+/// What an answer other than 200 means.
+fn refusal(status: StatusCode) -> io::Error {
+    let meaning = match status {
+        StatusCode::UNAUTHORIZED => "its policy does not let this workload in",
+        StatusCode::SERVICE_UNAVAILABLE => "it could not reach the app",
+        StatusCode::BAD_REQUEST => "it does not serve the address that was asked for",
+        _ => "expected 200",
+    };
+    fault(
+        io::ErrorKind::ConnectionRefused,
+        format!("the other end of the tunnel answered {}: {meaning}", status.as_u16()),
+    )
+}

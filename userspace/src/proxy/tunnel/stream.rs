@@ -1,0 +1,152 @@
+//! One connection that came through a tunnel, from its CONNECT to its end.
+//!
+//! Answers (the wire's, which Istio's ambient mesh shares): 200 the app took it; 400 it was no CONNECT to the address that the
+//! tunnel was dialled at; 401 it is not let in; 503 the app could not be reached, the instance is full, or the port is one of
+//! the mesh's own.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Request, StatusCode};
+use hyper::body::Bytes;
+
+use super::message::{self, Connect};
+use super::relay::{Channel, relay};
+use super::server::Peer;
+use super::{fault, of_h2};
+use crate::model::{ClientAddr, Direction, Fault, Reason, Side, TUNNEL_PORT, Tier, UpstreamAddr};
+use crate::proxy::connection::blame;
+use crate::proxy::dial::Dial;
+use crate::proxy::instance::Alive;
+use crate::proxy::leg::Leg;
+use crate::proxy::record::Record;
+use crate::proxy::relay::{Broken, End};
+use crate::proxy::workers::Seat;
+
+/// Ports that every workload of the mesh keeps for itself: outbound, inbound, tunnel.
+const RESERVED: [u16; 3] = [15001, 15006, TUNNEL_PORT];
+
+/// Serves one connection to its end.
+pub(super) async fn serve(
+    alive: Alive,
+    peer: Arc<Peer>,
+    _seat: Seat,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let instance = &*alive.instance;
+    let connect = message::read(&request);
+    let forwarded = connect.as_ref().ok().and_then(|connect| connect.forwarded_for);
+    let client = message::client(peer.client.0, forwarded);
+    let mut record = Record::open(instance.observer.clone(), Direction::Inbound, client);
+    record.carried(Tier::Tunnel);
+    record.proved(&peer.identity, &peer.ourselves);
+    let connect =
+        connect.map_err(|said| Refusal::new(StatusCode::BAD_REQUEST, Reason::Tunnel, Side::Peer, said));
+    let admitted = connect.and_then(|connect| {
+        record.captured(connect.target, Reason::Tunnel);
+        record.named(&connect.baggage);
+        if let Some(trace) = connect.trace {
+            record.traced(trace.trace);
+        }
+        admit(&alive, &peer, &connect, client).map(|()| connect)
+    });
+    let connect = match admitted {
+        Ok(connect) => connect,
+        Err(refusal) => {
+            answer(&mut respond, refusal.status);
+            if let Some(held_back) = instance.refusals.admit(Instant::now()) {
+                let fault = &refusal.fault;
+                tracing::warn!(%client, peer = %peer.identity, reason = refusal.reason.word(), %fault, held_back, "connection refused");
+            }
+            return record.refuse(refusal.reason, refusal.fault);
+        }
+    };
+    let upstream = UpstreamAddr(connect.target.0);
+    record.dialling(upstream);
+    let limits = instance.limits();
+    let dial = Dial { handoffs: &*instance.handoffs, client, upstream, direction: Direction::Inbound };
+    let gone = async {
+        let reset = std::future::poll_fn(|context| respond.poll_reset(context)).await;
+        reset.map_or_else(of_h2, |reason| of_h2(reason.into()))
+    };
+    let dialled = dial.run(None, gone, limits.connect_timeout).await;
+    let app = match dialled {
+        Ok(stream) => Leg::new(stream),
+        Err(fault) => {
+            answer(&mut respond, StatusCode::SERVICE_UNAVAILABLE);
+            return record.fail(fault);
+        }
+    };
+    let workload = instance.tunnelling.as_ref().map_or("", |tunnelling| &tunnelling.workload);
+    let send = match respond.send_response(message::accepted(&peer.ourselves, workload), false) {
+        Ok(send) => send,
+        Err(error) => return record.fail(Fault::new(Side::Peer, "answer", of_h2(error))),
+    };
+    let mut channel = Channel { send, receive: request.into_body() };
+    let traffic = record.traffic();
+    let ends = (&mut traffic.received, &mut traffic.sent);
+    match relay(&app, End::Upstream, &mut channel, limits.idle_timeout, ends).await {
+        Ok(()) => {
+            app.end();
+            record.close();
+        }
+        Err(Broken { end, doing, source }) => {
+            channel.send.send_reset(h2::Reason::CANCEL);
+            drop(app);
+            let fault = Fault::new(blame(end, Direction::Inbound), doing, source);
+            tracing::debug!(%fault, %client, %upstream, "tunnelled connection broke");
+            record.fail(fault);
+        }
+    }
+}
+
+/// Why a connection is not let in, and what the other end is told.
+struct Refusal {
+    status: StatusCode,
+    reason: Reason,
+    fault: Fault,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, reason: Reason, side: Side, message: impl Into<String>) -> Self {
+        let source = fault(io::ErrorKind::InvalidInput, message);
+        Self { status, reason, fault: Fault::new(side, "admit tunnelled connection", source) }
+    }
+}
+
+fn admit(alive: &Alive, peer: &Peer, connect: &Connect, client: ClientAddr) -> Result<(), Refusal> {
+    let instance = &*alive.instance;
+    let target = connect.target;
+    if target.0.ip() != peer.local.ip() {
+        let message = format!(
+            "expected the address that the tunnel was dialled at, {}, found {}",
+            peer.local.ip(),
+            target.0.ip()
+        );
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, Reason::Tunnel, Side::Peer, message));
+    }
+    if RESERVED.contains(&target.0.port()) || instance.own.contain(target, peer.local.ip()) {
+        let message = format!("{target} is a port of the mesh's own; dial what is to be reached instead");
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Reason::OwnListener, Side::Peer, message));
+    }
+    let limit = instance.limits().max_connections;
+    if instance.active() > limit {
+        instance.count_over_limit();
+        let message =
+            format!("{limit} connections are open already, as many as relay.max-connections allows");
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Tunnel, Side::Agent, message));
+    }
+    instance.admission.tunnelled(&peer.identity, client, target).map_err(|reason| {
+        let message = format!("{} is not let in to {target}", peer.identity);
+        Refusal::new(StatusCode::UNAUTHORIZED, reason, Side::Peer, message)
+    })
+}
+
+/// Ends the stream with an answer. One that cannot be sent finds nobody to hear it.
+fn answer(respond: &mut SendResponse<Bytes>, status: StatusCode) {
+    let _ = respond.send_response(message::answer(status), true);
+}

@@ -1,0 +1,178 @@
+//! What stands between a client and a server in one mode: nothing, something in the client's pod, or something in each.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use nix::unistd::Pid;
+
+use super::account::resident_bytes;
+use super::foreign::{self, End, Foreign, redirect};
+use super::mode::{Capture, Mode, Proxy};
+use crate::lab::{Authority, Lab, Log, Member, Pod, Sidecar};
+use crate::process::{capture, find_program};
+
+/// One of the two ends of a way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The client's.
+    Near,
+    /// The server's.
+    Far,
+}
+
+impl Side {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Near, Self::Far];
+
+    /// What fields call it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Near => "near",
+            Self::Far => "far",
+        }
+    }
+}
+
+/// A way that is open as long as its value lives.
+#[derive(Debug)]
+pub(super) struct Way {
+    mode: Mode,
+    // The farther last: the nearer is done with it when it goes.
+    near: Beside,
+    far: Beside,
+    pub(super) client_pod: Rc<Pod>,
+    pub(super) server_pod: Rc<Pod>,
+}
+
+/// What stands in one pod beside its app.
+#[derive(Debug, Default)]
+struct Beside {
+    /// Our sidecar, or our capture for a foreign proxy.
+    sidecar: Option<Sidecar>,
+    _foreign: Option<Foreign>,
+}
+
+/// The pods at both ends, and where the server listens.
+struct Ends<'a> {
+    client: &'a Rc<Pod>,
+    server: &'a Rc<Pod>,
+    at: &'a [SocketAddr],
+}
+
+impl Way {
+    /// Opens a mode's way to the addresses of a server.
+    pub(super) fn open(
+        lab: &Lab,
+        mode: Mode,
+        [client, server]: [&Rc<Pod>; 2],
+        at: &[SocketAddr],
+    ) -> Result<Self> {
+        let ends = Ends { client, server, at };
+        let (near, far) = match mode.proxy() {
+            Proxy::Tunnel => tunnel(lab, mode, &ends)?,
+            Proxy::EnvoyTls => encrypted(lab, mode, &ends)?,
+            _ => (one_hop(lab, mode, &ends)?, Beside::default()),
+        };
+        Ok(Self { mode, near, far, client_pod: Rc::clone(client), server_pod: Rc::clone(server) })
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Our own process on a side, where there is one.
+    pub(super) fn sidecar(&self, side: Side) -> Option<&Sidecar> {
+        match side {
+            Side::Near => self.near.sidecar.as_ref(),
+            Side::Far => self.far.sidecar.as_ref(),
+        }
+    }
+
+    /// The processes that carry or steer the mode's connections on a side: everything in the sidecar's place of the pod,
+    /// workers included.
+    pub(super) fn processes(&self, side: Side) -> Result<Vec<Pid>> {
+        match side {
+            Side::Near => self.client_pod.sidecar_processes(),
+            Side::Far => self.server_pod.sidecar_processes(),
+        }
+    }
+
+    /// What they have resident together, in bytes; none where there are none.
+    pub(super) fn resident_bytes(&self, side: Side) -> Result<Option<u64>> {
+        let each: Vec<u64> = self.processes(side)?.into_iter().map(resident_bytes).collect::<Result<_>>()?;
+        Ok((!each.is_empty()).then(|| each.iter().sum()))
+    }
+
+    /// How many connections the mode has steered so far, by its own count: the kernel's counters for eBPF, the rules'
+    /// for iptables. None where nothing is to be steered.
+    pub(super) fn steered(&self) -> Result<Option<u64>> {
+        match (self.mode.capture(), &self.near.sidecar) {
+            (Capture::Ebpf, Some(sidecar)) => sidecar.verdicts("outbound", "proxy").map(Some),
+            (Capture::Iptables, _) => redirect::count(&self.client_pod).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes the kernel forget the connections it tracks, as far as there is a tool for it: a table full of those that
+    /// are over would be held against whoever needs it.
+    pub(super) fn forget_connections(&self) -> Result<()> {
+        if self.mode.capture() == Capture::Iptables && find_program("conntrack").is_some() {
+            capture(self.client_pod.app("conntrack").arg("--flush"))?;
+        }
+        Ok(())
+    }
+}
+
+fn one_hop(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<Beside> {
+    let foreign = Foreign::start(lab, ends.client, mode.proxy(), ends.at)?;
+    if foreign.is_some() && mode.capture() == Capture::Iptables {
+        redirect::install(lab, ends.client, mode.proxy())?;
+    }
+    let configuration = mode.configuration();
+    let sidecar = configuration.map(|sections| match foreign {
+        None => Sidecar::start(lab, ends.client, &sections, Log::Off),
+        Some(_) => Sidecar::capture(lab, ends.client, &sections, foreign::PORT),
+    });
+    Ok(Beside { sidecar: sidecar.transpose()?, _foreign: foreign })
+}
+
+/// A sidecar of ours on either side. Nothing comes into the server's pod but by the tunnel, which needs no rule.
+fn tunnel(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<(Beside, Beside)> {
+    let authority = authority(lab, ends)?;
+    let members = [Member::of("client", ends.client), Member::of("server", ends.server)];
+    let sections = |member: &Member| {
+        let mut sections = member.sections(authority.directory(), &members);
+        let more = mode.configuration().context("our tunnel has no configuration")?;
+        for (name, section) in more.as_object().into_iter().flatten() {
+            sections[name] = section.clone();
+        }
+        anyhow::Ok(sections)
+    };
+    let start = |pod, member| Sidecar::start(lab, pod, &sections(member)?, Log::Off);
+    let far = start(ends.server, &members[1])?;
+    let near = start(ends.client, &members[0])?;
+    let beside = |sidecar| Beside { sidecar: Some(sidecar), _foreign: None };
+    Ok((beside(near), beside(far)))
+}
+
+/// An Envoy on either side. What the nearer gets is redirected; the farther is dialled by its address.
+fn encrypted(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<(Beside, Beside)> {
+    let authority = authority(lab, ends)?;
+    let start = |pod: &Rc<Pod>, side, [own, other]: [Member; 2]| {
+        let certificates = lab.file(&format!("{}.certificates", pod.name()));
+        authority.issue(&own.identity(), &certificates)?;
+        let end = End { side, certificates: &certificates, expects: &other.identity() };
+        let foreign = Foreign::start_end(lab, pod, end, ends.at)?;
+        anyhow::Ok(Beside { sidecar: None, _foreign: Some(foreign) })
+    };
+    let (client, server) = (Member::of("client", ends.client), Member::of("server", ends.server));
+    let far = start(ends.server, Side::Far, [server, client])?;
+    let near = start(ends.client, Side::Near, [client, server])?;
+    redirect::install(lab, ends.client, mode.proxy())?;
+    Ok((near, far))
+}
+
+fn authority(lab: &Lab, ends: &Ends<'_>) -> Result<Authority> {
+    Authority::establish(lab.file(&format!("{}.authority", ends.client.name())))
+}
