@@ -1,6 +1,7 @@
 //! A real `sidestep sidecar` or `sidestep capture` beside a workload, and the way to get rid of one that died.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,6 +74,8 @@ impl Sidecar {
 
     fn launch(lab: &Lab, pod: &Rc<Pod>, arguments: &[&str], sections: &Value, log: Log) -> Result<Self> {
         let access_log = lab.file(&format!("{}.access.log", pod.name()));
+        // What an earlier sidecar of the pod has logged is not this one's.
+        fs::remove_file(&access_log).or_else(unless_absent)?;
         // In a directory of its own: it is the directory that a sidecar watches, and others write their logs meanwhile.
         let directory = lab.file(pod.name());
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
@@ -180,6 +183,13 @@ fn pins_of(workload: &str) -> Vec<String> {
         name.strip_prefix(workload).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     })
     .collect()
+}
+
+fn unless_absent(error: io::Error) -> Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error).context("remove an access log"),
+    }
 }
 
 /// Written as JSON, which is YAML too.
