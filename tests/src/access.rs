@@ -28,6 +28,14 @@ pub struct Access {
     pub reason: String,
     /// How its bytes moved.
     pub tier: String,
+    /// Who the connecting side proved to be.
+    pub source_principal: Option<String>,
+    /// Who the dialled side proved to be.
+    pub destination_principal: Option<String>,
+    /// What the other side of a tunnel calls itself.
+    pub peer_workload: Option<String>,
+    /// The trace that both sides of a tunnel share.
+    pub trace_id: Option<String>,
     /// Bytes from the connecting side.
     pub bytes_sent: u64,
     /// Bytes back to the connecting side.

@@ -1,4 +1,4 @@
-//! Readiness, liveness and metrics over HTTP, for the kubelet and for Prometheus.
+//! Readiness, liveness, metrics and certificates over HTTP, for the kubelet, for Prometheus, and for people.
 //!
 //! It deliberately serves one request per connection and few at a time, each within a deadline, because whoever
 //! reaches the address may ask. It changes nothing: there is no request that does anything.
@@ -41,6 +41,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// The metrics in Prometheus' text format, or why there are none.
     pub metrics: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
+    /// The workload's certificates as JSON; `None` while it has none. Nothing in it is secret.
+    pub certificates: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 /// Serves until the future is dropped. Connections being served then are given up with it.
@@ -121,7 +123,15 @@ fn respond(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> 
             }
             Err(reason) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("no metrics: {reason}\n")),
         },
-        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
+        "/certs" => match (admin.certificates)() {
+            Some(certificates) => {
+                let mut response = text(StatusCode::OK, certificates);
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            None => text(StatusCode::NOT_FOUND, "the workload has no certificate: configure identity\n"),
+        },
+        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics and /certs\n"),
     }
 }
 
@@ -150,6 +160,7 @@ mod tests {
         let admin = Admin {
             readiness: readiness.clone(),
             metrics: Box::new(|| Ok("sidestep_captures_total 7\n".to_owned())),
+            certificates: Box::new(|| None),
         };
         tokio::spawn(serve(listener, admin).unwrap());
         (address, readiness)

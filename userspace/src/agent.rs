@@ -7,17 +7,21 @@
 //! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
 //! - `follower`: tasks that follow changes and are never cut off half way
 //! - `listeners`: where they arrive
-//! - `observing`: what is told of it: access log, metrics, readiness
+//! - `admission`, `identity`: who may connect to it, and who it proves to be
+//! - `observing`: what is told of it: access log, metrics, readiness, certificates
 
+mod admission;
 mod capture;
 mod check;
 mod cleanup;
 mod ebpf;
 mod follower;
 mod foreign;
+mod identity;
 mod iptables;
 mod listeners;
 mod observing;
+mod refusals;
 mod run;
 mod scope;
 mod serving;

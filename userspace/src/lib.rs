@@ -9,8 +9,9 @@
 //! - [`policy`]: which verdict a destination gets, and its compiled form (pure)
 //! - [`config`]: files and flags → meaning
 //! - [`datapath`]: the only room that imports aya: load, attach, pin, adopt, rules, counters
+//! - [`identity`]: certificates: sources, store, verifier, the development authority
 //! - [`netfilter`]: the same capture by iptables, for comparison and for kernels too old
-//! - [`proxy`]: the instance: listeners, outbound, inbound, relay
+//! - [`proxy`]: the instance: listeners, outbound, inbound, relay, tunnel
 //! - [`telemetry`]: access log and metrics
 //! - [`admin`]: readiness, liveness and metrics over HTTP
 //! - [`sys`]: all unsafe code: system calls that no crate wraps
@@ -26,7 +27,7 @@
 //! 5. Two workloads can use identical four-tuples and never see each other's bytes.
 //! 6. Bytes are never reordered, lost or duplicated; back-pressure, half-close and reset travel through.
 //! 7. Everything attached or pinned is removed by a clean stop, and by `sidestep cleanup` after an unclean one.
-//! 8. Identity comes from the workload (cgroup, namespace), never from an IP address alone.
+//! 8. Identity comes from the workload (cgroup, namespace, certificate), never from an IP address alone.
 //! 9. Memory and lookup cost per workload do not grow with the size of the cluster.
 
 pub mod admin;
@@ -34,6 +35,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod datapath;
+pub mod identity;
 pub mod model;
 pub mod netfilter;
 pub mod policy;

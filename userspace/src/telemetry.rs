@@ -149,6 +149,19 @@ pub(crate) mod samples {
         }
     }
 
+    /// One through a tunnel.
+    pub(crate) fn tunnelled() -> Ended {
+        Ended {
+            upstream: Some(UpstreamAddr("10.0.0.9:15008".parse().unwrap())),
+            tier: Tier::Tunnel,
+            source_identity: Some("spiffe://cluster.local/ns/shop/sa/web".parse().unwrap()),
+            destination_identity: Some("spiffe://cluster.local/ns/shop/sa/db".parse().unwrap()),
+            peer_workload: Some("shop/db-0".to_owned()),
+            trace_id: TraceParent::from_random([1; 16], [2; 8]).map(|parent| parent.trace),
+            ..relayed()
+        }
+    }
+
     /// One whose upstream could not be reached.
     pub(crate) fn unreachable() -> Ended {
         let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "Connection refused");

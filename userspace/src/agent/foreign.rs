@@ -41,7 +41,7 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
     observing::log_accesses(&telemetry, &config)?;
     let readiness = Readiness::default();
     let admin =
-        config.admin.as_ref().map(|settings| observing::serve_admin(settings, &readiness, &telemetry));
+        config.admin.as_ref().map(|settings| observing::serve_admin(settings, &readiness, &telemetry, None));
     let admin = admin.transpose()?;
     tracing::info!(port = proxy.outbound_port, "waiting for the proxy to listen");
     let ears = tokio::select! {
@@ -219,6 +219,7 @@ impl Ears {
             port4: proxy.outbound_port,
             ports6,
             inbound: [proxy.inbound_port.unwrap_or_default(); 2],
+            tunnel: false,
         }
     }
 

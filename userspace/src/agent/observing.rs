@@ -1,16 +1,17 @@
 //! What is told of a workload to the outside: its access log, its metrics, its readiness.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Readiness};
+use crate::agent::refusals;
 use crate::config::{AdminSettings, Config, LogDestination, LogFormat};
 use crate::datapath::{Counters, Denials};
-use crate::model::{Direction, Ended, Observer, Tier, Traffic, Verdict};
-use crate::proxy::Instance;
+use crate::identity::Certificates;
+use crate::model::Direction;
+use crate::proxy::{Instance, TunnelCounts};
 use crate::sys::socket::listen_beside;
 use crate::telemetry::{Destination, Format, Row, Telemetry};
 
@@ -21,36 +22,7 @@ pub(super) fn observe_kernel(
     denials: Denials,
 ) -> JoinHandle<()> {
     telemetry.add_source(Arc::new(move || kernel_rows(&counters)));
-    tokio::spawn(report_denials(denials, Arc::clone(telemetry)))
-}
-
-/// Tells telemetry of every `connect()` that the kernel refused.
-async fn report_denials(mut denials: Denials, telemetry: Arc<Telemetry>) {
-    loop {
-        match denials.next().await {
-            Ok(denial) => telemetry.ended(Ended {
-                began: SystemTime::now(),
-                direction: Direction::Outbound,
-                client: None,
-                original: Some(denial.original),
-                upstream: None,
-                verdict: Verdict::Deny,
-                reason: denial.reason,
-                tier: Tier::Direct,
-                source_identity: None,
-                destination_identity: None,
-                peer_workload: None,
-                trace_id: None,
-                traffic: Traffic::default(),
-                duration: Duration::ZERO,
-                fault: None,
-            }),
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "refusals are not logged any more");
-                return;
-            }
-        }
-    }
+    tokio::spawn(refusals::tell(denials, Arc::clone(telemetry)))
 }
 
 /// Opens the access log that a configuration asks for.
@@ -69,18 +41,21 @@ pub(super) fn log_accesses(telemetry: &Telemetry, config: &Config) -> Result<()>
         .with_context(|| format!("open the access log {:?}", settings.destination))
 }
 
-/// Serves readiness, liveness and metrics.
+/// Serves readiness, liveness, metrics and what is known of the certificates.
 pub(super) fn serve_admin(
     settings: &AdminSettings,
     readiness: &Readiness,
     telemetry: &Arc<Telemetry>,
+    certificates: Option<Arc<Certificates>>,
 ) -> Result<JoinHandle<()>> {
     let listener = listen_beside(settings.address)
         .with_context(|| format!("listen at {} (admin.address)", settings.address))?;
     let telemetry = Arc::clone(telemetry);
     let metrics = move || telemetry.metrics().map_err(|error| error.to_string());
-    let serving = admin::serve(listener, Admin { readiness: readiness.clone(), metrics: Box::new(metrics) })
-        .context("serve admin requests")?;
+    let standing = move || serde_json::to_string(&certificates.as_ref()?.standing()).ok();
+    let admin =
+        Admin { readiness: readiness.clone(), metrics: Box::new(metrics), certificates: Box::new(standing) };
+    let serving = admin::serve(listener, admin).context("serve admin requests")?;
     Ok(tokio::spawn(async move {
         serving.await;
     }))
@@ -95,9 +70,23 @@ pub(super) fn instance_rows(instance: &Arc<Instance>) -> impl Fn() -> Vec<Row> +
                 Row::AcceptBackoffs(instance.accept_backoffs()),
                 Row::ConnectionsOverLimit(instance.over_limit()),
             ]
+            .into_iter()
+            .chain(tunnel_rows(instance.tunnel_counts()))
+            .collect()
         };
         instance.upgrade().map(rows).unwrap_or_default()
     }
+}
+
+fn tunnel_rows(counts: TunnelCounts) -> [Row; 5] {
+    let row = |direction, outcome, count| Row::Tunnels { direction, outcome, count };
+    [
+        row(Direction::Outbound, "opened", counts.dialled),
+        row(Direction::Outbound, "failed", counts.failed_dials),
+        row(Direction::Outbound, "retried", counts.retried),
+        row(Direction::Inbound, "opened", counts.accepted),
+        row(Direction::Inbound, "failed", counts.refused),
+    ]
 }
 
 /// What the kernel counts.

@@ -15,14 +15,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{Readiness, State};
+use crate::agent::admission::Gate;
 use crate::agent::capture::{Capture, Prepared};
 use crate::agent::follower::Follower;
+use crate::agent::identity;
 use crate::agent::listeners::Listeners;
 use crate::agent::observing;
 use crate::agent::scope::{Scope, workload_name};
-use crate::config::{Config, RelaySettings, Watch};
-use crate::model::{ClientAddr, Direction, Identity, Observer, OriginalDst, Reason};
-use crate::proxy::{Admission, Entry, Instance, Limits, Listening, Surroundings, Threads};
+use crate::config::{self, Config, Watch};
+use crate::model::Observer;
+use crate::proxy::{Admission, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown};
 use crate::telemetry::Telemetry;
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
@@ -51,6 +53,7 @@ pub(super) struct Serving {
 struct Shared {
     config: Mutex<Config>,
     capture: Capture,
+    gate: Arc<Gate>,
     instance: Arc<Instance>,
     telemetry: Arc<Telemetry>,
 }
@@ -65,30 +68,41 @@ impl Serving {
         let telemetry = Arc::new(Telemetry::new(&workload)?);
         observing::log_accesses(&telemetry, &config)?;
         let readiness = Readiness::default();
+        // Before anything is captured: without a certificate nothing could be dialled, and nobody let in.
+        let certificates = match &config.identity {
+            Some(settings) => Some(identity::obtain(settings).await?),
+            None => None,
+        };
         let mut tasks = Vec::new();
         if let Some(settings) = &config.admin {
-            tasks.push(observing::serve_admin(settings, &readiness, &telemetry)?);
+            tasks.push(observing::serve_admin(settings, &readiness, &telemetry, certificates.clone())?);
+        }
+        if let Some(certificates) = &certificates {
+            let certificates = Arc::clone(certificates);
+            telemetry.add_source(Arc::new(move || identity::rows(&certificates)));
         }
         let Prepared { capture, listeners, handoffs, kernel } = Capture::prepare(&config, &workload, &scope)?;
         let threads = Threads::start(workers()).context("start the threads that relay")?;
         let observer = Arc::clone(&telemetry) as Arc<dyn Observer>;
-        let admission = Arc::new(Everyone);
-        let surroundings =
-            Surroundings { handoffs, observer, admission, tunnelling: None, workers: threads.workers() };
-        let instance = Instance::new(limits(&config.relay), surroundings);
+        let gate = Arc::new(Gate::new(&config));
+        let surroundings = Surroundings {
+            handoffs,
+            observer,
+            admission: Arc::clone(&gate) as Arc<dyn Admission>,
+            tunnelling: certificates
+                .as_ref()
+                .map(|certificates| identity::tunnelling(certificates, &workload)),
+            workers: threads.workers(),
+        };
+        let instance = Instance::new(limits(&config), surroundings);
+        instance.set_neighbours(neighbours(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
         let listening = listeners
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
             .context("hand the listeners to the instance")?
             .into_iter()
-            .map(|(listener, direction)| {
-                let entry = match direction {
-                    Direction::Outbound => Entry::Outbound,
-                    Direction::Inbound => Entry::Inbound,
-                };
-                instance.serve(listener, entry)
-            })
+            .map(|(listener, entry)| instance.serve(listener, entry))
             .collect::<io::Result<_>>()
             .context("serve a listener")?;
         if let Some((counters, denials)) = kernel {
@@ -98,7 +112,7 @@ impl Serving {
             capture.remove().await.context("remove what was prepared")?;
             return Err(error);
         }
-        let shared = Arc::new(Shared { config: Mutex::new(config), capture, instance, telemetry });
+        let shared = Arc::new(Shared { config: Mutex::new(config), capture, gate, instance, telemetry });
         Ok(Self { shared, readiness, listening, tasks, reloads: None, _threads: threads })
     }
 
@@ -148,6 +162,7 @@ impl Serving {
     }
 
     async fn drain(&self) {
+        self.shared.instance.drain();
         let deadline = self.shared.config().relay.drain_timeout;
         if timeout(deadline, self.shared.instance.idle()).await.is_err() {
             let open = self.shared.instance.active();
@@ -209,7 +224,9 @@ impl Shared {
         }
         let new = new.keeping(&running);
         self.capture.publish(&new)?;
-        self.instance.set_limits(limits(&new.relay));
+        self.gate.publish(&new);
+        self.instance.set_neighbours(neighbours(&new));
+        self.instance.set_limits(limits(&new));
         if new.access_log != running.access_log {
             observing::log_accesses(&self.telemetry, &new)?;
         }
@@ -249,29 +266,20 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS)
 }
 
-fn limits(relay: &RelaySettings) -> Limits {
+fn limits(config: &Config) -> Limits {
+    let relay = &config.relay;
     Limits {
         connect_timeout: relay.connect_timeout,
         idle_timeout: relay.idle_timeout,
         max_connections: relay.max_connections,
-        tunnel_idle_timeout: Duration::from_secs(300),
+        tunnel_idle_timeout: config.tunnel.idle_timeout,
     }
 }
 
-/// Nobody is kept out.
-struct Everyone;
-
-impl Admission for Everyone {
-    fn plain_text(&self, _client: ClientAddr, _original: OriginalDst) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    fn tunnelled(
-        &self,
-        _source: &Identity,
-        _client: ClientAddr,
-        _original: OriginalDst,
-    ) -> Result<(), Reason> {
-        Ok(())
-    }
+fn neighbours(config: &Config) -> Neighbours {
+    let unknown = match config.outbound.unknown {
+        config::Unknown::Relay => Unknown::Relay,
+        config::Unknown::Refuse => Unknown::Refuse,
+    };
+    Neighbours { directory: Arc::clone(&config.directory), unknown }
 }

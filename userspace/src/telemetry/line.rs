@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::{Direction, Ended};
+use crate::model::{Direction, Ended, Identity};
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ struct Fields<'a> {
     verdict: &'static str,
     reason: &'static str,
     tier: &'static str,
+    source_principal: Option<&'a str>,
+    destination_principal: Option<&'a str>,
+    peer_workload: Option<&'a str>,
+    trace_id: Option<String>,
     bytes_sent: u64,
     bytes_received: u64,
     duration_ms: f64,
@@ -57,6 +61,10 @@ fn write_json(out: &mut String, workload: &str, ended: &Ended) {
         verdict: ended.verdict.word(),
         reason: ended.reason.word(),
         tier: ended.tier.word(),
+        source_principal: ended.source_identity.as_ref().map(Identity::as_str),
+        destination_principal: ended.destination_identity.as_ref().map(Identity::as_str),
+        peer_workload: ended.peer_workload.as_deref(),
+        trace_id: ended.trace_id.map(|trace| trace.to_string()),
         bytes_sent: ended.traffic.sent,
         bytes_received: ended.traffic.received,
         duration_ms: milliseconds(ended.duration),
@@ -90,6 +98,9 @@ fn write_text(out: &mut String, ended: &Ended) {
         ended.traffic.received,
         milliseconds(ended.duration),
     );
+    if let (Some(source), Some(destination)) = (&ended.source_identity, &ended.destination_identity) {
+        let _ = write!(out, "  {} => {}", source.principal(), destination.principal());
+    }
     if let Some(fault) = &ended.fault {
         let _ = write!(out, "  {} failed: {fault}", fault.side.word());
     }
@@ -124,7 +135,8 @@ mod tests {
             line(Format::Json, &samples::relayed()),
             "{\"time\":\"2023-11-14T22:13:20.123456Z\",\"workload\":\"web\",\"direction\":\"outbound\",\
              \"source\":\"10.0.0.5:40000\",\"original_destination\":\"10.0.0.9:80\",\"upstream\":\"10.0.0.9:80\",\
-             \"verdict\":\"proxy\",\"reason\":\"rule\",\"tier\":\"relay\",\"bytes_sent\":78,\"bytes_received\":1234,\
+             \"verdict\":\"proxy\",\"reason\":\"rule\",\"tier\":\"relay\",\"source_principal\":null,\
+             \"destination_principal\":null,\"peer_workload\":null,\"trace_id\":null,\"bytes_sent\":78,\"bytes_received\":1234,\
              \"duration_ms\":1.234,\"error\":null,\"error_side\":null}\n"
         );
     }
@@ -144,6 +156,25 @@ mod tests {
         assert!(
             line.contains("\"source\":null,\"original_destination\":\"10.0.0.9:80\",\"upstream\":null"),
             "{line}"
+        );
+    }
+
+    #[test]
+    fn a_tunnelled_connection_tells_who_was_at_either_end() {
+        let tunnelled = samples::tunnelled();
+        let json = line(Format::Json, &tunnelled);
+        assert!(
+            json.contains(
+                "\"tier\":\"tunnel\",\"source_principal\":\"spiffe://cluster.local/ns/shop/sa/web\",\
+                 \"destination_principal\":\"spiffe://cluster.local/ns/shop/sa/db\",\"peer_workload\":\"shop/db-0\",\
+                 \"trace_id\":\"01010101010101010101010101010101\""
+            ),
+            "{json}"
+        );
+        let text = line(Format::Text, &tunnelled);
+        assert!(
+            text.ends_with(" ms  cluster.local/ns/shop/sa/web => cluster.local/ns/shop/sa/db\n"),
+            "{text}"
         );
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
 
 use crate::model::{Direction, Reason, Verdict};
 
@@ -37,6 +37,26 @@ pub enum Row {
     AccessLogDropped(u64),
     /// Access log lines about denials that were held back by their rate.
     AccessLogSuppressed(u64),
+    /// Tunnels, by who dialled and what came of it.
+    Tunnels {
+        /// [`Direction::Outbound`] if we dialled.
+        direction: Direction,
+        /// `opened`, `failed` or `retried`.
+        outcome: &'static str,
+        /// How many.
+        count: u64,
+    },
+    /// Attempts to replace the certificate: how many succeeded and how many failed.
+    Rotations {
+        /// With a new certificate.
+        succeeded: u64,
+        /// Without.
+        failed: u64,
+    },
+    /// When the certificate expires, in seconds since 1970.
+    CertificateExpiry(i64),
+    /// When the certificate is to be replaced, in seconds since 1970.
+    CertificateRotation(i64),
 }
 
 /// Whoever keeps counters that are read only when somebody asks for the metrics.
@@ -95,6 +115,9 @@ impl Collector for Collected {
     }
 }
 
+/// The labels of a family that has none.
+const NONE: &[&str] = &[];
+
 struct Families {
     verdicts: IntCounterVec,
     captures: IntCounter,
@@ -104,6 +127,10 @@ struct Families {
     over_limit: IntCounter,
     dropped: IntCounter,
     suppressed: IntCounter,
+    tunnels: IntCounterVec,
+    rotations: IntCounterVec,
+    expiry: IntGaugeVec,
+    rotation: IntGaugeVec,
 }
 
 impl Families {
@@ -139,13 +166,50 @@ impl Families {
                 "sidestep_access_log_suppressed_total",
                 "Access log lines about denials held back by their rate.",
             )?,
+            tunnels: IntCounterVec::new(
+                Opts::new(
+                    "sidestep_tunnels_total",
+                    "Tunnels, by who dialled (outbound: we did) and what came of it.",
+                ),
+                &["direction", "outcome"],
+            )?,
+            rotations: IntCounterVec::new(
+                Opts::new("sidestep_certificate_rotations_total", "Attempts to replace the certificate."),
+                &["outcome"],
+            )?,
+            // Without labels, but absent rather than zero where there is no certificate.
+            expiry: IntGaugeVec::new(
+                Opts::new(
+                    "sidestep_certificate_expiry_timestamp_seconds",
+                    "When the certificate in use expires, in seconds since 1970.",
+                ),
+                &[],
+            )?,
+            rotation: IntGaugeVec::new(
+                Opts::new(
+                    "sidestep_certificate_next_rotation_timestamp_seconds",
+                    "When the certificate in use is to be replaced, in seconds since 1970.",
+                ),
+                &[],
+            )?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 8] {
-        let Self { verdicts, captures, withdrawn, events_lost, backoffs, over_limit, dropped, suppressed } =
-            self;
-        [verdicts, captures, withdrawn, events_lost, backoffs, over_limit, dropped, suppressed]
+    fn all(&self) -> [&dyn Collector; 12] {
+        [
+            &self.verdicts,
+            &self.captures,
+            &self.withdrawn,
+            &self.events_lost,
+            &self.backoffs,
+            &self.over_limit,
+            &self.dropped,
+            &self.suppressed,
+            &self.tunnels,
+            &self.rotations,
+            &self.expiry,
+            &self.rotation,
+        ]
     }
 
     fn add(&self, row: Row) {
@@ -162,6 +226,15 @@ impl Families {
             Row::ConnectionsOverLimit(count) => self.over_limit.inc_by(count),
             Row::AccessLogDropped(count) => self.dropped.inc_by(count),
             Row::AccessLogSuppressed(count) => self.suppressed.inc_by(count),
+            Row::Tunnels { direction, outcome, count } => {
+                self.tunnels.with_label_values(&[direction.word(), outcome]).inc_by(count);
+            }
+            Row::Rotations { succeeded, failed } => {
+                self.rotations.with_label_values(&["succeeded"]).inc_by(succeeded);
+                self.rotations.with_label_values(&["failed"]).inc_by(failed);
+            }
+            Row::CertificateExpiry(at) => self.expiry.with_label_values(NONE).set(at),
+            Row::CertificateRotation(at) => self.rotation.with_label_values(NONE).set(at),
         }
     }
 }
