@@ -29,12 +29,41 @@ pub(crate) fn tally(what: Tally) {
     add(what as u32);
 }
 
+/// Nobody: who called is known only of inbound connections.
+const NOBODY: Endpoint = Endpoint::new([0; 4], 0);
+
 /// Counts a refused `connect()` and reports it.
 #[inline(always)]
 pub(crate) fn denial(destination: Endpoint, reason: Reason, errno: u8) {
     verdict(Direction::Outbound, Verdict::Deny, reason);
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let event = Denial { pid, destination, reason: reason as u8, errno, padding: 0 };
+    report(Denial {
+        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        destination,
+        client: NOBODY,
+        reason: reason as u8,
+        errno,
+        direction: Direction::Outbound as u8,
+        padding: 0,
+    });
+}
+
+/// Counts a refused inbound connection and reports it.
+#[inline(always)]
+pub(crate) fn inbound_denial(client: Endpoint, destination: Endpoint, reason: Reason) {
+    verdict(Direction::Inbound, Verdict::Deny, reason);
+    report(Denial {
+        pid: 0,
+        destination,
+        client,
+        reason: reason as u8,
+        errno: 0,
+        direction: Direction::Inbound as u8,
+        padding: 0,
+    });
+}
+
+#[inline(always)]
+fn report(event: Denial) {
     if DENIALS.output(event, 0).is_err() {
         tally(Tally::EventsLost);
     }

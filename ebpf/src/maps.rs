@@ -48,6 +48,9 @@ pub(crate) static OWN_ADDRESSES: HashMap<Address, u32, OWN_ADDRESSES_CAPACITY, O
 pub(crate) static INBOUND_PORTS: Array<u64, { GENERATIONS * INBOUND_PORT_WORDS as usize }> = Array::new();
 
 #[btf_map]
+pub(crate) static REFUSED_PORTS: Array<u64, { GENERATIONS * INBOUND_PORT_WORDS as usize }> = Array::new();
+
+#[btf_map]
 pub(crate) static HANDOFFS: SkStorage<Handoff> = SkStorage::new();
 
 #[btf_map]

@@ -13,7 +13,9 @@ use sidestep_abi::rules::{GENERATION_BITS, NO_PORT_TABLE, PORT_RANGES, PortTable
 use sidestep_abi::settings::{OnFailure, Settings};
 use sidestep_abi::verdict::{Reason, Verdict};
 
-use crate::maps::{ACTIVE, INBOUND_PORTS, LISTENERS, OWN_ADDRESSES, PORT_TABLES, RULES, SETTINGS};
+use crate::maps::{
+    ACTIVE, INBOUND_PORTS, LISTENERS, OWN_ADDRESSES, PORT_TABLES, REFUSED_PORTS, RULES, SETTINGS,
+};
 
 /// The active generation of the workload's settings.
 pub(crate) struct Workload {
@@ -68,8 +70,19 @@ impl Workload {
     /// Whether inbound connections to `port` are captured.
     #[inline(always)]
     pub(crate) fn captures_inbound(&self, port: u16) -> bool {
-        let word = self.generation * INBOUND_PORT_WORDS + u32::from(port >> 6);
-        INBOUND_PORTS.get(word).is_some_and(|ports| ports & (1 << (port & 63)) != 0)
+        INBOUND_PORTS.get(self.word_of(port)).is_some_and(|ports| ports & (1 << (port & 63)) != 0)
+    }
+
+    /// Whether `port`, which is captured, takes no plain text from anybody.
+    #[inline(always)]
+    pub(crate) fn refuses_plain_text(&self, port: u16) -> bool {
+        REFUSED_PORTS.get(self.word_of(port)).is_none_or(|ports| ports & (1 << (port & 63)) != 0)
+    }
+
+    /// Where the bit of a port lies in the maps of inbound ports.
+    #[inline(always)]
+    fn word_of(&self, port: u16) -> u32 {
+        self.generation * INBOUND_PORT_WORDS + u32::from(port >> 6)
     }
 
     /// What holds while no listener stands.

@@ -11,6 +11,7 @@
 //! - [`place`], [`process`]: programs started inside a workload, and what they print
 //! - [`peer`]: the programs of the `sidestep-peer` binary, and the [`peer::Event`]s they report
 //! - [`sidestep`], [`access`], [`metrics`]: the product under test and its two oracles
+//! - [`mesh`]: an authority for certificates, and policies
 //! - [`pinned`]: its maps, for what cannot be brought about from outside
 //! - [`leftovers`]: the proof that nothing stays behind
 //! - [`need`]: what a test needs from the machine, and how it says that it cannot run
@@ -28,6 +29,7 @@
 pub mod access;
 pub mod cgroup;
 pub mod leftovers;
+pub mod mesh;
 pub mod metrics;
 pub mod namespace;
 pub mod need;
@@ -41,6 +43,7 @@ pub mod sidestep;
 
 pub use access::Access;
 pub use cgroup::Cgroup;
+pub use mesh::Mesh;
 pub use namespace::Namespace;
 pub use need::{Need, Tool};
 pub use patience::{eventually, patience};

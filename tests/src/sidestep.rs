@@ -76,7 +76,7 @@ impl Config {
 }
 
 /// Replaces a file in one step, as editors and Kubernetes do.
-fn replace(file: &Path, text: &str) {
+pub(crate) fn replace(file: &Path, text: &str) {
     let beside = file.with_extension("new");
     std::fs::write(&beside, text)
         .and_then(|()| std::fs::rename(&beside, file))
@@ -276,7 +276,7 @@ pub fn cleanup(pod: &Pod) -> Process {
     pod.sidecar().start(binary(), ["cleanup", &pod.workload])
 }
 
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     tempfile::Builder::new()
         .prefix("sidestep-test-")
         .tempdir()

@@ -23,6 +23,7 @@ mod identity;
 mod iptables;
 mod listeners;
 mod observing;
+mod refusals;
 mod run;
 mod scope;
 mod serving;

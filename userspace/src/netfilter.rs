@@ -61,6 +61,17 @@ pub struct InboundPlan {
     pub port6: Option<u16>,
     /// The ports that are captured; must not hold those of the instance itself.
     pub ports: Vec<PortSpan>,
+    /// Where the instance accepts tunnels, whatever ports are captured; nowhere if absent.
+    pub tunnel: Option<TunnelPlan>,
+}
+
+/// Where connections to the tunnel's port go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelPlan {
+    /// Where the instance accepts them over IPv4.
+    pub port: u16,
+    /// Where it accepts them over IPv6. Without it, they are refused.
+    pub port6: Option<u16>,
 }
 
 /// Whose outbound connections are captured.

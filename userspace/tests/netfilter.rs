@@ -290,7 +290,7 @@ fn inbound_connections_to_captured_ports_are_captured() {
         let listener = TcpListener::bind("[::]:9090").expect("a listener");
         thread::spawn(move || listener.incoming().flatten().for_each(|stream| answer(stream, "here")));
         let ports = vec![PortSpan { first: 8000, last: 8100 }];
-        let inbound = Some(InboundPlan { port, port6: Some(port), ports });
+        let inbound = Some(InboundPlan { port, port6: Some(port), ports, tunnel: None });
         let _redirects = install(&Plan { inbound, ..plan(&Rules::only(Verdict::Direct), port) });
         // Nobody listens at 8080 but for the capture.
         assert_eq!(peer.ask("10.9.0.1:8080").expect("captured"), "instance 10.9.0.1:8080");

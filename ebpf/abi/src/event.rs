@@ -2,20 +2,24 @@
 
 use crate::address::Endpoint;
 
-/// A `connect()` was refused.
+/// A connection was refused.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// Thread group id of the caller, in the initial pid namespace.
+    /// Outbound: thread group id of the caller, in the initial pid namespace. Inbound: 0.
     pub pid: u32,
     /// Where it wanted to go.
     pub destination: Endpoint,
+    /// Inbound: who called. Outbound: all zero.
+    pub client: Endpoint,
     /// A [`crate::verdict::Reason`].
     pub reason: u8,
-    /// The errno that it got.
+    /// Outbound: the errno that it got. Inbound: 0, for what it got was a reset.
     pub errno: u8,
+    /// A [`crate::verdict::Direction`].
+    pub direction: u8,
     /// Always zero.
-    pub padding: u16,
+    pub padding: u8,
 }
 
-crate::map_memory!(Denial = 28);
+crate::map_memory!(Denial = 48);

@@ -16,6 +16,8 @@ pub const PORT_TABLES: &str = "PORT_TABLES";
 pub const OWN_ADDRESSES: &str = "OWN_ADDRESSES";
 /// Array of `u64` words: a bit per inbound port and generation.
 pub const INBOUND_PORTS: &str = "INBOUND_PORTS";
+/// Array of `u64` words: a bit per captured inbound port that takes no plain text at all, and generation.
+pub const REFUSED_PORTS: &str = "REFUSED_PORTS";
 /// Socket storage of [`crate::handoff::Handoff`].
 pub const HANDOFFS: &str = "HANDOFFS";
 /// Hash from [`crate::handoff::StageKey`] to [`crate::handoff::Handoff`].
@@ -28,7 +30,7 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const DENIALS: &str = "DENIALS";
 
 /// Every map, for pinning and for cleaning up.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 13] = [
     ACTIVE,
     SETTINGS,
     OWNERS,
@@ -36,6 +38,7 @@ pub const ALL: [&str; 12] = [
     PORT_TABLES,
     OWN_ADDRESSES,
     INBOUND_PORTS,
+    REFUSED_PORTS,
     HANDOFFS,
     STAGE,
     LISTENERS,
@@ -53,7 +56,7 @@ pub const OWN_ADDRESSES_CAPACITY: usize = 1_024;
 pub const STAGE_CAPACITY: usize = 32_768;
 /// Bytes of the denial ring buffer: a multiple of every page size in use, and a power of two.
 pub const DENIALS_BYTES: usize = 65_536;
-/// Words of 64 ports in one generation of [`INBOUND_PORTS`].
+/// Words of 64 ports in one generation of [`INBOUND_PORTS`] and [`REFUSED_PORTS`].
 pub const INBOUND_PORT_WORDS: u32 = 65_536 / 64;
 
 /// Where each listener lies in [`LISTENERS`].
@@ -68,7 +71,11 @@ pub enum ListenerSlot {
     Inbound4 = 1 + OUTBOUND6_PORTS as u32,
     /// Accepts inbound IPv6 connections.
     Inbound6 = 2 + OUTBOUND6_PORTS as u32,
+    /// Accepts tunnels over IPv4.
+    Tunnel4 = 3 + OUTBOUND6_PORTS as u32,
+    /// Accepts tunnels over IPv6.
+    Tunnel6 = 4 + OUTBOUND6_PORTS as u32,
 }
 
 /// Slots of [`LISTENERS`].
-pub const LISTENERS_CAPACITY: usize = 3 + OUTBOUND6_PORTS;
+pub const LISTENERS_CAPACITY: usize = 5 + OUTBOUND6_PORTS;

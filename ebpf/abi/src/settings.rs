@@ -40,6 +40,8 @@ pub struct Settings {
     pub outbound6_ports: [u16; OUTBOUND6_PORTS],
     /// Ports at which the instance listens for inbound connections, IPv4 and IPv6.
     pub inbound_ports: [u16; 2],
+    /// The port at the workload's addresses that is the tunnel's, host byte order; 0 where no tunnels are served.
+    pub tunnel_port: u16,
     /// [`crate::verdict::Verdict`] for destinations that no rule matches.
     pub default_verdict: u8,
     /// The errno that a denied `connect()` fails with.
@@ -48,8 +50,6 @@ pub struct Settings {
     pub on_failure: u8,
     /// 1 once these settings were written, so that an empty map is told from a filled one.
     pub settled: u8,
-    /// Always zero.
-    pub padding: [u8; 2],
 }
 
 /// Who serves a workload; changes hands when a new process takes over.

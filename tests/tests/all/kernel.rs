@@ -9,6 +9,7 @@ mod harness;
 mod inbound;
 mod invariants;
 mod lifecycle;
+mod mutual_tls;
 mod netfilter;
 mod range;
 mod relay;

@@ -101,7 +101,7 @@ fn prepare_ebpf(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Pr
             if config.inbound_ports().is_empty() {
                 tracing::info!("no inbound port is captured: inbound.ports is none");
             }
-            listeners = listeners.with_inbound(Steering::Sockmap)?;
+            listeners = for_pod(listeners, config, Steering::Sockmap)?;
             let own = pod.own.id().context("look at our own cgroup")?;
             (pod.pins_name(workload)?, ebpf::mounting(config.capture.on_failure), &pod.workload, own)
         }
@@ -117,10 +117,16 @@ fn prepare_ebpf(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Pr
     })
 }
 
+/// Adds the listeners that others reach: those of a pod, since a command has no address of its own.
+fn for_pod(listeners: Listeners, config: &Config, steering: Steering) -> Result<Listeners> {
+    let listeners = listeners.with_inbound(steering)?;
+    if config.identity.is_some() { listeners.with_tunnel(steering) } else { Ok(listeners) }
+}
+
 fn prepare_iptables(config: &Config, scope: &Scope<'_>) -> Result<Prepared> {
     let mut listeners = Listeners::open_outbound(Steering::Redirect)?;
     if let Scope::Pod(_) = scope {
-        listeners = listeners.with_inbound(Steering::Redirect)?;
+        listeners = for_pod(listeners, config, Steering::Redirect)?;
     }
     let capture = IptablesCapture::prepare(config, scope, &listeners)?;
     Ok(Prepared {

@@ -16,7 +16,7 @@ use crate::agent::follower::Follower;
 use crate::agent::listeners::{Listeners, port};
 use crate::config::Config;
 use crate::datapath::{Datapath, Generation, Ownership, Pins, Place};
-use crate::model::OnFailure;
+use crate::model::{OnFailure, TUNNEL_PORT};
 use crate::policy::DenyWith;
 use crate::sys::addresses::{self, Sources};
 use crate::sys::bpffs::Mounting;
@@ -37,6 +37,8 @@ pub(super) struct Targets {
     pub(super) ports6: [u16; OUTBOUND6_PORTS],
     /// Ports of the inbound listeners.
     pub(super) inbound: [u16; 2],
+    /// Whether tunnels are served.
+    pub(super) tunnel: bool,
 }
 
 impl Targets {
@@ -57,7 +59,13 @@ impl Targets {
             inbound[0] = port(&listeners.v4)?;
             inbound[1] = listeners.v6.as_ref().map_or(Ok(inbound[0]), port)?;
         }
-        Ok(Self { range4: Self::OWNED_RANGE, port4: port(&listeners.outbound4)?, ports6, inbound })
+        Ok(Self {
+            range4: Self::OWNED_RANGE,
+            port4: port(&listeners.outbound4)?,
+            ports6,
+            inbound,
+            tunnel: listeners.tunnel.is_some(),
+        })
     }
 }
 
@@ -214,7 +222,7 @@ impl Kernel {
     }
 
     fn settings(&self, sources: Sources, config: &Config) -> Settings {
-        let Targets { range4, port4, ports6, inbound } = self.fixed.targets;
+        let Targets { range4, port4, ports6, inbound, tunnel } = self.fixed.targets;
         Settings {
             instance_cgroup: self.fixed.instance_cgroup,
             source4: sources.v4.map_or(0, |address| u32::from(address).to_be()),
@@ -224,6 +232,7 @@ impl Kernel {
             outbound4_port: port4,
             outbound6_ports: ports6,
             inbound_ports: inbound,
+            tunnel_port: if tunnel { TUNNEL_PORT } else { 0 },
             default_verdict: 0,
             deny_errno: match config.outbound.deny_with {
                 DenyWith::Refused => libc::ECONNREFUSED as u8,
@@ -231,7 +240,6 @@ impl Kernel {
             },
             on_failure: config.capture.on_failure as u8,
             settled: 0,
-            padding: [0; 2],
         }
     }
 }
@@ -243,6 +251,7 @@ fn publish(datapath: &mut Datapath, settings: Settings, config: &Config) -> Resu
         settings,
         rules: &rules,
         captures_inbound: &|port| inbound.contains(port),
+        refuses_plain_text: &|port| !config.mutual_tls.may_admit_plain_text(port),
     })
 }
 

@@ -219,6 +219,7 @@ impl Ears {
             port4: proxy.outbound_port,
             ports6,
             inbound: [proxy.inbound_port.unwrap_or_default(); 2],
+            tunnel: false,
         }
     }
 

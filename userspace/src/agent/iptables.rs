@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context, Result};
 
-use crate::agent::listeners::{Listeners, port};
+use crate::agent::listeners::{Inbound, Listeners, port};
 use crate::agent::scope;
 use crate::config::Config;
 use crate::model::{ClientAddr, OriginalDst, Reason};
-use crate::netfilter::{self, Exempt, InboundPlan, Plan, Redirects, Scope};
+use crate::netfilter::{self, Exempt, InboundPlan, Plan, Redirects, Scope, TunnelPlan};
 use crate::policy::Rules;
 use crate::proxy::Handoffs;
 use crate::sys::addresses;
@@ -23,6 +23,7 @@ pub(super) struct IptablesCapture {
     outbound6_port: Option<u16>,
     /// IPv4 and IPv6.
     inbound: Option<(u16, Option<u16>)>,
+    tunnel: Option<TunnelPlan>,
     scope: Scope,
     redirects: Mutex<Option<Redirects>>,
     rules: Arc<RwLock<Rules>>,
@@ -35,14 +36,13 @@ impl IptablesCapture {
             scope::Scope::Run(cgroups) => Scope::Cgroup(below_root(&cgroups.workload)?),
             scope::Scope::Pod(pod) => Scope::Namespace { exempt: Exempt::Cgroup(below_root(&pod.own)?) },
         };
-        let inbound = match &listeners.inbound {
-            Some(inbound) => Some((port(&inbound.v4)?, inbound.v6.as_ref().map(port).transpose()?)),
-            None => None,
-        };
+        let ports = |listeners: &Option<Inbound>| listeners.as_ref().map(Inbound::ports).transpose();
+        let tunnel = ports(&listeners.tunnel)?.map(|(port, port6)| TunnelPlan { port, port6 });
         Ok(Self {
             outbound_port: port(&listeners.outbound4)?,
             outbound6_port: listeners.outbound6.first().map(port).transpose()?,
-            inbound,
+            inbound: ports(&listeners.inbound)?,
+            tunnel,
             scope,
             redirects: Mutex::default(),
             rules: Arc::new(RwLock::new(config.outbound.rules.clone())),
@@ -87,6 +87,7 @@ impl IptablesCapture {
                 port,
                 port6,
                 ports: config.inbound_ports().spans().to_vec(),
+                tunnel: self.tunnel,
             }),
             rules: config.outbound.rules.compile()?,
             scope: self.scope.clone(),

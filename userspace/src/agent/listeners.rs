@@ -8,7 +8,7 @@ use sidestep_abi::maps::ListenerSlot;
 use sidestep_abi::settings::OUTBOUND6_PORTS;
 
 use crate::datapath::Datapath;
-use crate::model::Direction;
+use crate::proxy::Entry;
 use crate::sys::socket::{EVERY4, EVERY6, LOOPBACK4, LOOPBACK6, Reach, listen};
 
 /// One listener per slot of the sockmap. Ports are the kernel's choice, so that none can be taken, and a successor's never
@@ -19,9 +19,10 @@ pub(super) struct Listeners {
     /// On `::1`; empty in a namespace without IPv6.
     pub(super) outbound6: Vec<TcpListener>,
     pub(super) inbound: Option<Inbound>,
+    pub(super) tunnel: Option<Inbound>,
 }
 
-/// The listeners of inbound connections.
+/// The listeners of inbound connections, or of tunnels.
 pub(super) struct Inbound {
     pub(super) v4: TcpListener,
     /// Absent in a namespace without IPv6.
@@ -49,30 +50,30 @@ impl Listeners {
             .map_while(|_| optional(listen(LOOPBACK6, Reach::Everyone)).transpose())
             .collect::<io::Result<_>>()
             .context("listen for captured IPv6 connections")?;
-        Ok(Self { outbound4, outbound6, inbound: None })
+        Ok(Self { outbound4, outbound6, inbound: None, tunnel: None })
     }
 
     pub(super) fn with_inbound(mut self, steering: Steering) -> Result<Self> {
-        let (v4, v6) = match steering {
-            Steering::Sockmap => (LOOPBACK4, LOOPBACK6),
-            Steering::Redirect => (EVERY4, EVERY6),
-        };
-        self.inbound = Some(Inbound {
-            v4: listen(v4, Reach::Everyone).context("listen for inbound IPv4 connections")?,
-            v6: optional(listen(v6, Reach::Everyone)).context("listen for inbound IPv6 connections")?,
-        });
+        self.inbound = Some(Inbound::open(steering).context("listen for inbound connections")?);
         Ok(self)
     }
 
-    /// Every listener with the direction that it serves, as descriptors for the instance. They listen for as long as any
+    pub(super) fn with_tunnel(mut self, steering: Steering) -> Result<Self> {
+        self.tunnel = Some(Inbound::open(steering).context("listen for tunnels")?);
+        Ok(self)
+    }
+
+    /// Every listener with what comes in by it, as descriptors for the instance. They listen for as long as any
     /// descriptor is open: these here have to go once everything is steered to them.
-    pub(super) fn for_instance(&self) -> io::Result<Vec<(TcpListener, Direction)>> {
+    pub(super) fn for_instance(&self) -> io::Result<Vec<(TcpListener, Entry)>> {
         let outbound = std::iter::once(&self.outbound4).chain(&self.outbound6);
-        let inbound = self.inbound.iter().flat_map(|inbound| std::iter::once(&inbound.v4).chain(&inbound.v6));
+        let inbound = self.inbound.iter().flat_map(Inbound::all);
+        let tunnel = self.tunnel.iter().flat_map(Inbound::all);
         outbound
-            .map(|listener| (listener, Direction::Outbound))
-            .chain(inbound.map(|listener| (listener, Direction::Inbound)))
-            .map(|(listener, direction)| Ok((listener.try_clone()?, direction)))
+            .map(|listener| (listener, Entry::Outbound))
+            .chain(inbound.map(|listener| (listener, Entry::Inbound)))
+            .chain(tunnel.map(|listener| (listener, Entry::Tunnel)))
+            .map(|(listener, entry)| Ok((listener.try_clone()?, entry)))
             .collect()
     }
 
@@ -82,13 +83,39 @@ impl Listeners {
         for (slot, listener) in (ListenerSlot::Outbound6 as u32..).zip(&self.outbound6) {
             datapath.put_listener(slot, listener)?;
         }
-        if let Some(inbound) = &self.inbound {
-            datapath.put_listener(ListenerSlot::Inbound4 as u32, &inbound.v4)?;
-            if let Some(v6) = &inbound.v6 {
-                datapath.put_listener(ListenerSlot::Inbound6 as u32, v6)?;
+        for (listeners, slot4, slot6) in [
+            (&self.inbound, ListenerSlot::Inbound4, ListenerSlot::Inbound6),
+            (&self.tunnel, ListenerSlot::Tunnel4, ListenerSlot::Tunnel6),
+        ] {
+            let Some(Inbound { v4, v6 }) = listeners else { continue };
+            datapath.put_listener(slot4 as u32, v4)?;
+            if let Some(v6) = v6 {
+                datapath.put_listener(slot6 as u32, v6)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Inbound {
+    fn open(steering: Steering) -> Result<Self> {
+        let (v4, v6) = match steering {
+            Steering::Sockmap => (LOOPBACK4, LOOPBACK6),
+            Steering::Redirect => (EVERY4, EVERY6),
+        };
+        Ok(Self {
+            v4: listen(v4, Reach::Everyone).context("IPv4")?,
+            v6: optional(listen(v6, Reach::Everyone)).context("IPv6")?,
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &TcpListener> {
+        std::iter::once(&self.v4).chain(&self.v6)
+    }
+
+    /// The ports that they got, IPv4 and IPv6.
+    pub(super) fn ports(&self) -> Result<(u16, Option<u16>)> {
+        Ok((port(&self.v4)?, self.v6.as_ref().map(port).transpose()?))
     }
 }
 

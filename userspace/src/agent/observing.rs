@@ -1,16 +1,16 @@
 //! What is told of a workload to the outside: its access log, its metrics, its readiness.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Readiness};
+use crate::agent::refusals;
 use crate::config::{AdminSettings, Config, LogDestination, LogFormat};
 use crate::datapath::{Counters, Denials};
 use crate::identity::Certificates;
-use crate::model::{Direction, Ended, Observer, Tier, Traffic, Verdict};
+use crate::model::Direction;
 use crate::proxy::{Instance, TunnelCounts};
 use crate::sys::socket::listen_beside;
 use crate::telemetry::{Destination, Format, Row, Telemetry};
@@ -22,36 +22,7 @@ pub(super) fn observe_kernel(
     denials: Denials,
 ) -> JoinHandle<()> {
     telemetry.add_source(Arc::new(move || kernel_rows(&counters)));
-    tokio::spawn(report_denials(denials, Arc::clone(telemetry)))
-}
-
-/// Tells telemetry of every `connect()` that the kernel refused.
-async fn report_denials(mut denials: Denials, telemetry: Arc<Telemetry>) {
-    loop {
-        match denials.next().await {
-            Ok(denial) => telemetry.ended(Ended {
-                began: SystemTime::now(),
-                direction: Direction::Outbound,
-                client: None,
-                original: Some(denial.original),
-                upstream: None,
-                verdict: Verdict::Deny,
-                reason: denial.reason,
-                tier: Tier::Direct,
-                source_identity: None,
-                destination_identity: None,
-                peer_workload: None,
-                trace_id: None,
-                traffic: Traffic::default(),
-                duration: Duration::ZERO,
-                fault: None,
-            }),
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "refusals are not logged any more");
-                return;
-            }
-        }
-    }
+    tokio::spawn(refusals::tell(denials, Arc::clone(telemetry)))
 }
 
 /// Opens the access log that a configuration asks for.

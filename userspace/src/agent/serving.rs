@@ -23,10 +23,8 @@ use crate::agent::listeners::Listeners;
 use crate::agent::observing;
 use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
-use crate::model::{Direction, Observer};
-use crate::proxy::{
-    Admission, Entry, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown,
-};
+use crate::model::Observer;
+use crate::proxy::{Admission, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown};
 use crate::telemetry::Telemetry;
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
@@ -104,13 +102,7 @@ impl Serving {
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
             .context("hand the listeners to the instance")?
             .into_iter()
-            .map(|(listener, direction)| {
-                let entry = match direction {
-                    Direction::Outbound => Entry::Outbound,
-                    Direction::Inbound => Entry::Inbound,
-                };
-                instance.serve(listener, entry)
-            })
+            .map(|(listener, entry)| instance.serve(listener, entry))
             .collect::<io::Result<_>>()
             .context("serve a listener")?;
         if let Some((counters, denials)) = kernel {

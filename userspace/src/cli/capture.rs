@@ -49,7 +49,8 @@ impl CaptureArgs {
     ///
     /// # Errors
     ///
-    /// One port is asked to serve both directions.
+    /// One port is asked to serve both directions, or the file gives the workload an identity, which a proxy that is
+    /// not ours does not have from us.
     pub fn configure(&self, file: Config) -> Result<(Config, ForeignProxy), ConfigError> {
         let proxy = ForeignProxy {
             outbound_port: self.to_port.get(),
@@ -58,6 +59,11 @@ impl CaptureArgs {
         if proxy.inbound_port == Some(proxy.outbound_port) {
             let message = format!("expected two ports, found {} for both directions", proxy.outbound_port);
             return Err(ConfigError::Flags { flags: "--to-port, --inbound-port".to_owned(), message });
+        }
+        if file.identity.is_some() {
+            let message = "expected a configuration without the section identity, since the proxy is not ours and has \
+                           certificates of its own, found one";
+            return Err(ConfigError::Flags { flags: "--to-port".to_owned(), message: message.to_owned() });
         }
         let mut config = file;
         let ports = match proxy.inbound_port {

@@ -169,3 +169,13 @@ fn a_foreign_proxy_keeps_its_own_ports() {
     assert!(config.inbound_ports().is_empty());
     capture("sidestep capture --config f --to-port 1 --inbound-port 1").expect_err("one port for both");
 }
+
+#[test]
+fn a_foreign_proxy_gets_no_identity_from_us() {
+    let Command::Capture(args) = parse("sidestep capture --config f --to-port 1").expect("a line").command
+    else {
+        panic!("another command")
+    };
+    let error = args.configure(file("identity: { files: /run/certs }")).expect_err("an identity").to_string();
+    assert!(error.starts_with("--to-port: expected a configuration without the section identity"), "{error}");
+}

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use crate::datapath::Pins;
 use crate::datapath::object::{Object, Owned};
 use crate::datapath::pins::try_lock;
-use crate::model::{OriginalDst, Reason};
+use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 use crate::sys::ready::watched;
 
 /// How often a successor looks whether its predecessor has ended to read.
@@ -40,15 +40,23 @@ enum Reader {
     Broken,
 }
 
-/// A `connect()` that was refused.
+/// A connection that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {
+    /// Who called, if somebody called the workload; otherwise the workload did.
+    pub client: Option<ClientAddr>,
     /// Where it wanted to go.
     pub original: OriginalDst,
     /// Why not.
     pub reason: Reason,
-    /// What it got.
-    pub errno: i32,
+}
+
+impl Denial {
+    /// Which way it would have gone.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        if self.client.is_some() { Direction::Inbound } else { Direction::Outbound }
+    }
 }
 
 impl Denials {
@@ -100,11 +108,59 @@ impl Denials {
 fn parse(bytes: &[u8]) -> Option<Denial> {
     let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     let byte = |at: usize| bytes.get(at).copied();
-    let at = std::mem::offset_of!(Event, destination);
-    let address = [word(at)?, word(at + 4)?, word(at + 8)?, word(at + 12)?];
-    let port = u16::from_ne_bytes(bytes.get(at + 16..at + 18)?.try_into().ok()?);
-    let original = SocketAddr::new(sidestep_abi::address::to_ip(&address), port);
-    let reason = Reason::from_number(byte(std::mem::offset_of!(Event, reason))?)?;
-    let errno = i32::from(byte(std::mem::offset_of!(Event, errno))?);
-    Some(Denial { original: OriginalDst(original), reason, errno })
+    let endpoint = |at: usize| {
+        let address = [word(at)?, word(at + 4)?, word(at + 8)?, word(at + 12)?];
+        let port = u16::from_ne_bytes(bytes.get(at + 16..at + 18)?.try_into().ok()?);
+        Some(SocketAddr::new(sidestep_abi::address::to_ip(&address), port))
+    };
+    let original = OriginalDst(endpoint(mem::offset_of!(Event, destination))?);
+    let client = ClientAddr(endpoint(mem::offset_of!(Event, client))?);
+    let reason = Reason::from_number(byte(mem::offset_of!(Event, reason))?)?;
+    let inbound = byte(mem::offset_of!(Event, direction))? == Direction::Inbound as u8;
+    Some(Denial { client: inbound.then_some(client), original, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use sidestep_abi::address::{Endpoint, from_ip};
+
+    use super::*;
+
+    /// An event as the kernel side writes it.
+    fn event(direction: Direction) -> Vec<u8> {
+        let endpoint = |address: [u8; 4], port| Endpoint::new(from_ip(address.into()), port);
+        let (destination, client) = (endpoint([10, 0, 0, 9], 8080), endpoint([10, 0, 0, 1], 4321));
+        let mut bytes = Vec::new();
+        bytes.extend(7_u32.to_ne_bytes());
+        for Endpoint { address, port, padding } in [destination, client] {
+            bytes.extend(address.iter().flat_map(|word| word.to_ne_bytes()));
+            bytes.extend(port.to_ne_bytes());
+            bytes.extend(padding.to_ne_bytes());
+        }
+        bytes.extend([Reason::PlainText as u8, 0, direction as u8, 0]);
+        bytes
+    }
+
+    #[test]
+    fn an_event_is_read_as_the_kernel_writes_it() {
+        assert_eq!(event(Direction::Inbound).len(), size_of::<Event>());
+        let original = OriginalDst("10.0.0.9:8080".parse().unwrap());
+        let client = ClientAddr("10.0.0.1:4321".parse().unwrap());
+        for (direction, client) in [(Direction::Inbound, Some(client)), (Direction::Outbound, None)] {
+            let denial = Denial { client, original, reason: Reason::PlainText };
+            assert_eq!(parse(&event(direction)), Some(denial));
+            assert_eq!(denial.direction(), direction);
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_not_read() {
+        let whole = event(Direction::Inbound);
+        for length in 0..whole.len() - 1 {
+            assert_eq!(parse(&whole[..length]), None, "{length}");
+        }
+        let mut unknown = whole;
+        unknown[44] = u8::MAX;
+        assert_eq!(parse(&unknown), None);
+    }
 }

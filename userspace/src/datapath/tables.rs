@@ -9,8 +9,8 @@ use aya::maps::{Array, HashMap, LpmTrie};
 use ipnet::IpNet;
 use sidestep_abi::address::{self, Address};
 use sidestep_abi::maps::{
-    ACTIVE, INBOUND_PORT_WORDS, INBOUND_PORTS, OWN_ADDRESSES, OWN_ADDRESSES_CAPACITY, PORT_TABLES, RULES,
-    SETTINGS,
+    ACTIVE, INBOUND_PORT_WORDS, INBOUND_PORTS, OWN_ADDRESSES, OWN_ADDRESSES_CAPACITY, PORT_TABLES,
+    REFUSED_PORTS, RULES, SETTINGS,
 };
 use sidestep_abi::rules::{
     GENERATION_BITS, NO_PORT_TABLE, PORT_RANGES, PortRange, PortTable, PortTableKey, RuleKey, RuleValue,
@@ -29,6 +29,8 @@ pub struct Generation<'a> {
     pub rules: &'a Compiled,
     /// Which inbound ports are captured.
     pub captures_inbound: &'a dyn Fn(u16) -> bool,
+    /// Which of them take no plain text from anybody.
+    pub refuses_plain_text: &'a dyn Fn(u16) -> bool,
 }
 
 /// The tables of one workload.
@@ -38,6 +40,7 @@ pub struct Tables {
     rules: LpmTrie<Owned, RuleKey, RuleValue>,
     port_tables: HashMap<Owned, PortTableKey, PortTable>,
     inbound_ports: Array<Owned, u64>,
+    refused_ports: Array<Owned, u64>,
     own_addresses: HashMap<Owned, Address, u32>,
 }
 
@@ -49,6 +52,7 @@ impl Tables {
             rules: typed(object, RULES)?,
             port_tables: typed(object, PORT_TABLES)?,
             inbound_ports: typed(object, INBOUND_PORTS)?,
+            refused_ports: typed(object, REFUSED_PORTS)?,
             own_addresses: typed(object, OWN_ADDRESSES)?,
         })
     }
@@ -73,7 +77,10 @@ impl Tables {
         // A predecessor may have died while it wrote this generation.
         self.clear(next)?;
         self.write_rules(next, generation.rules)?;
-        self.write_inbound_ports(next, generation.captures_inbound)?;
+        write_ports(&mut self.inbound_ports, next, generation.captures_inbound)
+            .context("write the captured inbound ports")?;
+        write_ports(&mut self.refused_ports, next, generation.refuses_plain_text)
+            .context("write the ports that take no plain text")?;
         let settings =
             Settings { default_verdict: generation.rules.default as u8, settled: 1, ..generation.settings };
         self.settings.set(next, settings, 0).context("write the settings")?;
@@ -158,17 +165,6 @@ impl Tables {
         Ok(id)
     }
 
-    fn write_inbound_ports(&mut self, generation: u32, captured: &dyn Fn(u16) -> bool) -> Result<()> {
-        for word in 0..INBOUND_PORT_WORDS {
-            let bits =
-                (0..64).filter(|bit| captured((word * 64 + bit) as u16)).fold(0, |bits, bit| bits | 1 << bit);
-            self.inbound_ports
-                .set(generation * INBOUND_PORT_WORDS + word, bits, 0)
-                .context("write the captured inbound ports")?;
-        }
-        Ok(())
-    }
-
     /// Removes the rules of a generation that is not valid.
     fn clear(&mut self, generation: u32) -> Result<()> {
         let rules: Vec<Key<RuleKey>> = self
@@ -191,6 +187,16 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// Writes one generation of a set of ports.
+fn write_ports(map: &mut Array<Owned, u64>, generation: u32, member: &dyn Fn(u16) -> bool) -> Result<()> {
+    for word in 0..INBOUND_PORT_WORDS {
+        let bits =
+            (0..64).filter(|bit| member((word * 64 + bit) as u16)).fold(0, |bits, bit| bits | 1 << bit);
+        map.set(generation * INBOUND_PORT_WORDS + word, bits, 0)?;
+    }
+    Ok(())
 }
 
 fn rule_key(generation: u32, net: IpNet) -> Key<RuleKey> {

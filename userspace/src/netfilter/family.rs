@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::{InboundPlan, Plan};
+use super::{InboundPlan, Plan, TunnelPlan};
 
 /// One of the two sets of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,14 @@ impl Family {
         match self {
             Self::V4 => Some(inbound.port),
             Self::V6 => inbound.port6,
+        }
+    }
+
+    /// Where tunnels go.
+    pub(super) const fn tunnel_port(self, tunnel: &TunnelPlan) -> Option<u16> {
+        match self {
+            Self::V4 => Some(tunnel.port),
+            Self::V6 => tunnel.port6,
         }
     }
 }

@@ -6,6 +6,7 @@ use sidestep_abi::verdict::Verdict;
 
 use super::family::Family;
 use super::{Exempt, NetfilterError, Plan, Scope};
+use crate::model::TUNNEL_PORT;
 use crate::policy::{CompiledPrefix, Decision, PortSpan};
 
 /// Captures outbound connections; in nat.
@@ -225,6 +226,10 @@ fn nat_chains(plan: &Plan, family: Family) -> String {
         plan.inbound.as_ref().and_then(|wanted| Some((wanted, family.inbound_port(wanted)?)))
     {
         inbound.rule("-i lo ", &Action::Pass);
+        // In front of the captured ports, which may hold the tunnel's.
+        if let Some(tunnel) = wanted.tunnel.as_ref().and_then(|tunnel| family.tunnel_port(tunnel)) {
+            inbound.rule(&ports(PortSpan::one(TUNNEL_PORT)), &Action::Redirect(tunnel));
+        }
         for span in &wanted.ports {
             inbound.rule(&ports(*span), &Action::Redirect(port));
         }
@@ -251,6 +256,9 @@ fn refuse_chain(plan: &Plan, family: Family) -> String {
     let mut chain = Chain::new(REFUSE);
     if let Some(wanted) = plan.inbound.as_ref().filter(|wanted| family.inbound_port(wanted).is_none()) {
         chain.rule("-i lo ", &Action::Pass);
+        if wanted.tunnel.is_some_and(|tunnel| family.tunnel_port(&tunnel).is_none()) {
+            chain.rule(&ports(PortSpan::one(TUNNEL_PORT)), &Action::Reset);
+        }
         for span in &wanted.ports {
             chain.rule(&ports(*span), &Action::Reset);
         }

@@ -1,7 +1,7 @@
 //! The texts that plans become.
 
 use super::*;
-use crate::netfilter::InboundPlan;
+use crate::netfilter::{InboundPlan, TunnelPlan};
 use crate::policy::{DenyWith, Rule, Rules};
 
 fn rules(default: Verdict, list: &[(Verdict, &str)]) -> Rules {
@@ -37,6 +37,7 @@ fn everything() -> Plan {
             port: 15006,
             port6: Some(15007),
             ports: vec![PortSpan { first: 1, last: 15020 }, PortSpan::one(16000)],
+            tunnel: None,
         }),
         own_addresses: own.iter().map(|text| text.parse().expect("an address")).collect(),
         ..plan(&rules, Scope::Cgroup("/pods/web".to_owned()))
@@ -114,6 +115,23 @@ fn without_an_ipv6_listener_what_would_be_captured_is_refused() {
         "-A SIDESTEP_REFUSE -p tcp --dport 1:15020 -j REJECT --reject-with tcp-reset",
     ] {
         assert!(text.lines().any(|written| written == line), "{line}\nnot in\n{text}");
+    }
+}
+
+#[test]
+fn the_tunnels_port_goes_to_its_own_listener_whatever_ports_are_captured() {
+    for ports in [vec![], vec![PortSpan::ALL]] {
+        let captured = !ports.is_empty();
+        let mut plan = everything();
+        let tunnel = Some(TunnelPlan { port: 40_008, port6: None });
+        plan.inbound = Some(InboundPlan { port: 15006, port6: None, ports, tunnel });
+        let text = install(&plan, Family::V4);
+        let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A SIDESTEP_IN ")).collect();
+        assert_eq!(rules[1], "-A SIDESTEP_IN -p tcp --dport 15008 -j REDIRECT --to-ports 40008", "{text}");
+        assert_eq!(rules.len(), if captured { 3 } else { 2 }, "{text}");
+        let text = install(&plan, Family::V6);
+        let refused = "-A SIDESTEP_REFUSE -p tcp --dport 15008 -j REJECT --reject-with tcp-reset";
+        assert!(text.lines().any(|line| line == refused), "{text}");
     }
 }
 

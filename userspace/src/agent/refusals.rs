@@ -1,0 +1,105 @@
+//! What the kernel refuses, told one by one in the access log.
+//!
+//! What the workload itself does is told whatever it does; what others do to it only as often as a log can bear, since
+//! whoever reaches the workload can make such lines. The kernel's counters count every refusal.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::datapath::{Denial, Denials};
+use crate::model::{Direction, Ended, Observer, Tier, Traffic, Verdict};
+use crate::telemetry::Telemetry;
+
+/// Refusals of others' connections that are told per second.
+const TOLD_PER_SECOND: u32 = 100;
+/// How long an allowance lasts.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Tells telemetry of every connection that the kernel refused, as far as that can be borne.
+pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>) {
+    let mut allowance = Allowance::new(Instant::now());
+    loop {
+        match denials.next().await {
+            Ok(denial) => {
+                let from_outside = denial.direction() == Direction::Inbound;
+                if from_outside && !allowance.take(Instant::now()) {
+                    continue;
+                }
+                telemetry.ended(ended(&denial));
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "refusals are not logged any more");
+                return;
+            }
+        }
+    }
+}
+
+/// A connection that ended before it began.
+fn ended(denial: &Denial) -> Ended {
+    Ended {
+        began: SystemTime::now(),
+        direction: denial.direction(),
+        client: denial.client,
+        original: Some(denial.original),
+        upstream: None,
+        verdict: Verdict::Deny,
+        reason: denial.reason,
+        tier: Tier::Direct,
+        source_identity: None,
+        destination_identity: None,
+        peer_workload: None,
+        trace_id: None,
+        traffic: Traffic::default(),
+        duration: Duration::ZERO,
+        fault: None,
+    }
+}
+
+/// What may still be told within this second.
+struct Allowance {
+    since: Instant,
+    told: u32,
+    held_back: u64,
+}
+
+impl Allowance {
+    const fn new(now: Instant) -> Self {
+        Self { since: now, told: 0, held_back: 0 }
+    }
+
+    /// Whether one more may be told at `now`.
+    fn take(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= SECOND {
+            if self.held_back > 0 {
+                tracing::warn!(
+                    held_back = self.held_back,
+                    "refusals of connections from outside were not told one by one"
+                );
+            }
+            *self = Self::new(now);
+        }
+        let may = self.told < TOLD_PER_SECOND;
+        self.told += u32::from(may);
+        self.held_back += u64::from(!may);
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_told_up_to_its_allowance_and_then_again_in_the_next_second() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        let told = |allowance: &mut Allowance, at| (0..1_000).filter(|_| allowance.take(at)).count();
+        assert_eq!(told(&mut allowance, start), 100);
+        assert_eq!(told(&mut allowance, start + SECOND / 2), 0);
+        assert_eq!(told(&mut allowance, start + SECOND), 100);
+        assert_eq!(allowance.held_back, 900);
+    }
+}
