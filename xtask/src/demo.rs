@@ -107,7 +107,8 @@ fn acquaintances(story: &mut Story, stage: &Stage<'_>) -> Result<()> {
     let lab = stage.lab;
     lab.patience().check()?;
     story.step("The same two with identities: a tunnel between them");
-    let authority = Authority::establish(lab.file("authority"))?;
+    story.tell("$ sidestep ca init");
+    let authority = Authority::establish(lab, "authority")?;
     let policy = tunnel::Policy::permissive(lab)?;
     let tap = tunnel::tap(stage, "tunnel")?;
     let scene = Scene::of_acquaintances(stage, authority.directory(), policy.path())?;

@@ -178,5 +178,5 @@ fn encrypted(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<(Beside, Beside)>
 }
 
 fn authority(lab: &Lab, ends: &Ends<'_>) -> Result<Authority> {
-    Authority::establish(lab.file(&format!("{}.authority", ends.client.name())))
+    Authority::establish(lab, &format!("{}.authority", ends.client.name()))
 }
