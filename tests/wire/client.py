@@ -123,7 +123,6 @@ def many(given):
     one_more = streams[-1] + 2
     block = end.h2.encoder.encode([(":method", "CONNECT"), (":authority", given.target)])
     end.raw(frame(1, 0x4, one_more, block))
-    end.h2.state_machine  # The library need not know.
     end.until(lambda: end.resets or end.goaway or end.closed, 5)
     good = sum(end.responses[stream].get(":status") == "200" for stream in streams if stream in end.responses)
     ends.tell(accepted=good, refused=one_more in end.resets or end.closed is not None, **end.summary())
@@ -271,6 +270,23 @@ def slow_reader(given):
     end.flush()
     end.until(lambda: stream in end.ended)
     ends.tell(heard=len(end.data[stream]), **end.summary())
+
+
+def fast_writer(given):
+    """Sends to an app that takes nothing, until nothing is taken for two seconds."""
+    end = open_tunnel(given)
+    stream = ask(end, given.target)
+    status = answered(end, stream)
+    sent = 0
+    while sent < 1 << 28:
+        room = min(end.h2.local_flow_control_window(stream), end.h2.max_outbound_frame_size, 1 << 16)
+        if room > 0:
+            end.h2.send_data(stream, bytes(room))
+            end.flush()
+            sent += room
+        elif not end.until(lambda: end.h2.local_flow_control_window(stream) > 0 or end.closed, 2) or end.closed:
+            break
+    ends.tell(status=status, sent=sent, **end.summary())
 
 
 def main():

@@ -1,7 +1,7 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`: one file per command
+//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `serving`: a workload being served, from start to drain
 //! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
@@ -11,7 +11,9 @@
 //! - `observing`: what is told of it: access log, metrics, readiness, certificates
 
 mod admission;
+mod ca;
 mod capture;
+mod certs;
 mod check;
 mod cleanup;
 mod ebpf;
@@ -70,6 +72,8 @@ fn perform(command: Command) -> Result<ExitCode> {
             Ok(if possible { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Cleanup(args) => cleanup::clean(&args).map(|()| ExitCode::SUCCESS),
+        Command::Certs(args) => complete(certs::show(args)).map(|()| ExitCode::SUCCESS),
+        Command::Ca(args) => ca::perform(&args).map(|()| ExitCode::SUCCESS),
     }
 }
 

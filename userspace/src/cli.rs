@@ -3,7 +3,9 @@
 //! Arguments as they are typed ("low") become what the agent works with ("high") by pure functions. Runs nothing
 //! and reads nothing.
 
+mod ca;
 mod capture;
+mod certs;
 mod choice;
 mod maintain;
 mod overrides;
@@ -13,7 +15,9 @@ mod sidecar;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+pub use ca::{CaArgs, CaCommand, InitArgs, IssueArgs};
 pub use capture::{CaptureArgs, ForeignProxy};
+pub use certs::CertsArgs;
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
 pub use overrides::Overrides;
 pub use run::{CommandLine, RunArgs};
@@ -32,8 +36,8 @@ pub struct Cli {
 
     /// What to log on standard error: a level, or levels by module
     ///
-    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, so that the
-    /// command's own output stays readable, and info for all else.
+    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs` and `ca`, so
+    /// that output stays readable, and info for all else.
     #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
     log: Option<String>,
 }
@@ -75,6 +79,14 @@ pub enum Command {
     /// Removes programs, maps, pins, cgroups and iptables chains of workloads whose process is gone. From then on their
     /// connections are no longer captured, and no longer refused.
     Cleanup(CleanupArgs),
+    /// Show the certificates of a running instance
+    ///
+    /// Identity, issuer, validity, next rotation, whom the instance believes, and what went wrong last.
+    Certs(CertsArgs),
+    /// Make a certificate authority for development, and issue certificates by hand
+    ///
+    /// In production, certificates come from cert-manager, SPIRE, or an authority that your own tools keep.
+    Ca(CaArgs),
 }
 
 impl Cli {
@@ -83,7 +95,7 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         match (&self.log, &self.command) {
             (Some(filter), _) => filter,
-            (None, Command::Run(_)) => "warn",
+            (None, Command::Run(_) | Command::Certs(_) | Command::Ca(_)) => "warn",
             (None, _) => "info",
         }
     }

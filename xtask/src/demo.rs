@@ -6,17 +6,21 @@
 mod access;
 mod claims;
 mod nginx;
+mod pcap;
 mod programs;
 mod scene;
 mod story;
+mod tap;
+mod tls;
+mod tunnel;
 
 use anyhow::{Result, bail, ensure};
 
-use self::scene::Scene;
+use self::scene::{Scene, Stage};
 use self::story::Story;
 use crate::bench::{self, Comparison, Cores, Figure, Measure, Mode, Plan, Seating, Work};
 use crate::build::{self, Arch, Linkage, Profile};
-use crate::lab::{self, Lab};
+use crate::lab::{self, Authority, Lab};
 use crate::process::find_program;
 use crate::workspace::Workspace;
 use crate::{build_ebpf, setup};
@@ -53,26 +57,39 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 }
 
 fn tell(story: &mut Story, lab: &Lab) -> Result<()> {
+    let stage = Stage::set(lab)?;
+    strangers(story, &stage)?;
+    acquaintances(story, &stage)?;
+    drop(stage);
+    lab.patience().check()?;
+    story.step("What it costs");
+    measure(story, lab)
+}
+
+/// Two workloads that know nothing of each other.
+fn strangers(story: &mut Story, stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.lab;
     story.step("Two workloads: a client with curl, a server with nginx, a sidecar in each");
-    let scene = Scene::set(lab)?;
-    for pod in [&scene.client, &scene.server] {
+    for pod in [&stage.client, &stage.server] {
         let (v4, v6) = (pod.v4(0).ip(), pod.v6(0).ip());
         story.tell(&format!("{}: {v4} and {v6}, cgroup {}", pod.name(), pod.cgroup().display()));
     }
+    let tap = tunnel::tap(stage, "plain")?;
+    let scene = Scene::of_strangers(stage)?;
     story.claim("both sidecars are ready", Ok(String::new()));
-    let [v4, v6] = claims::ways(&scene);
-    for (title, way, path) in
-        [("A request over IPv4", v4, "/over-ipv4"), ("The same over IPv6", v6, "/over-ipv6")]
-    {
+    let [v4, v6] = claims::ways(stage);
+    let requests = [("A request over IPv4", v4, "/over-ipv4"), ("The same over IPv6", v6, "/over-ipv6")];
+    for (title, way, path) in requests {
         lab.patience().check()?;
         story.step(title);
         claims::request(story, &scene, way, path);
     }
+    tunnel::plain_on_the_wire(story, tap.end(), &requests.map(|(_, _, path)| path));
     lab.patience().check()?;
     story.step("Steered by eBPF alone");
-    claims::no_rules(story, &scene.client);
-    claims::no_rules(story, &scene.server);
-    programs::attached(story, &scene.client);
+    claims::no_rules(story, &stage.client);
+    claims::no_rules(story, &stage.server);
+    programs::attached(story, &stage.client);
     lab.patience().check()?;
     story.step("A rule of the client's says deny");
     claims::denied(story, &scene);
@@ -82,8 +99,33 @@ fn tell(story: &mut Story, lab: &Lab) -> Result<()> {
     lab.patience().check()?;
     story.step("Both sidecars stop");
     claims::stopped(story, scene);
-    story.step("What it costs");
-    measure(story, lab)
+    Ok(())
+}
+
+/// The same two when each has an identity and knows the other's.
+fn acquaintances(story: &mut Story, stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.lab;
+    lab.patience().check()?;
+    story.step("The same two with identities: a tunnel between them");
+    let authority = Authority::establish(lab.file("authority"))?;
+    let policy = tunnel::Policy::permissive(lab)?;
+    let tap = tunnel::tap(stage, "tunnel")?;
+    let scene = Scene::of_acquaintances(stage, authority.directory(), policy.path())?;
+    for member in stage.members() {
+        story.tell(&member.identity());
+    }
+    tunnel::requests(story, &scene);
+    tunnel::encrypted_on_the_wire(story, tap.end());
+    lab.patience().check()?;
+    story.step("Somebody without an identity");
+    tunnel::strict(story, &scene, &policy);
+    for pod in [&stage.client, &stage.server] {
+        claims::no_rules(story, pod);
+    }
+    lab.patience().check()?;
+    story.step("Both sidecars stop");
+    claims::stopped(story, scene);
+    Ok(())
 }
 
 fn measure(story: &mut Story, lab: &Lab) -> Result<()> {

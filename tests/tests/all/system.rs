@@ -13,6 +13,7 @@ mod readme;
 mod rootfs;
 mod server;
 mod web;
+mod wire;
 
 use std::path::{Path, PathBuf};
 

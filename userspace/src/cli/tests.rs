@@ -122,6 +122,24 @@ fn wrong_usage_is_told_by_the_flag() {
     check("sidestep sidecar", ErrorKind::MissingRequiredArgument, "--config");
     check("sidestep capture --config f", ErrorKind::MissingRequiredArgument, "--to-port");
     check("sidestep capture --config f --to-port 0", ErrorKind::ValueValidation, "--to-port");
+    check("sidestep ca", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, "init");
+    check("sidestep ca init --directory d", ErrorKind::MissingRequiredArgument, "--trust-domain");
+    check(
+        "sidestep ca init --directory d --trust-domain Cluster.Local",
+        ErrorKind::ValueValidation,
+        "lower-case letters",
+    );
+    check(
+        "sidestep ca issue --directory d --out o --identity spiffe://td/web",
+        ErrorKind::ValueValidation,
+        "expected spiffe://<trust-domain>/ns/<namespace>/sa/<service-account>",
+    );
+    check(
+        "sidestep ca issue --directory d --out o --identity spiffe://td/ns/a/sa/b --lifetime 5s",
+        ErrorKind::ValueValidation,
+        "expected a time of 1m to 10years, such as 24h, found \"5s\"",
+    );
+    check("sidestep certs --admin localhost", ErrorKind::ValueValidation, "--admin");
     check("sidestep cleanup ../web", ErrorKind::ValueValidation, "expected a name");
 }
 

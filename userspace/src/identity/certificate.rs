@@ -132,17 +132,17 @@ fn usage(found: &str) -> CertificateFault {
     CertificateFault::Usage { found: found.to_owned() }
 }
 
-fn malformed(what: impl ToString) -> CertificateFault {
+fn malformed(what: &dyn ToString) -> CertificateFault {
     CertificateFault::Malformed { what: what.to_string() }
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateFault> {
-    let (rest, certificate) = X509Certificate::from_der(der).map_err(malformed)?;
+    let (rest, certificate) = X509Certificate::from_der(der).map_err(|error| malformed(&error))?;
     if !rest.is_empty() {
-        return Err(malformed("bytes after its end"));
+        return Err(malformed(&"bytes after its end"));
     }
     if certificate.version() != X509Version::V3 {
-        return Err(malformed("another version"));
+        return Err(malformed(&"another version"));
     }
     Ok(certificate)
 }
@@ -152,7 +152,7 @@ fn extension<'a>(
     certificate: &'a X509Certificate<'_>,
     oid: &Oid<'static>,
 ) -> Result<Option<&'a ParsedExtension<'a>>, CertificateFault> {
-    let found = certificate.get_extension_unique(oid).map_err(malformed)?;
+    let found = certificate.get_extension_unique(oid).map_err(|error| malformed(&error))?;
     Ok(found.map(x509_parser::extensions::X509Extension::parsed_extension))
 }
 
@@ -168,13 +168,13 @@ fn uris<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a str>, Certif
     let names = match extension(certificate, &OID_X509_EXT_SUBJECT_ALT_NAME)? {
         None => return Ok(Vec::new()),
         Some(ParsedExtension::SubjectAlternativeName(names)) => &names.general_names,
-        Some(_) => return Err(malformed("alternative names that cannot be read")),
+        Some(_) => return Err(malformed(&"alternative names that cannot be read")),
     };
     let mut uris = Vec::new();
     for name in names {
         match name {
             GeneralName::URI(uri) => uris.push(*uri),
-            GeneralName::Invalid(..) => return Err(malformed("an alternative name that cannot be read")),
+            GeneralName::Invalid(..) => return Err(malformed(&"an alternative name that cannot be read")),
             _ => {}
         }
     }
@@ -185,7 +185,7 @@ fn is_authority(certificate: &X509Certificate<'_>) -> Result<bool, CertificateFa
     match extension(certificate, &OID_X509_EXT_BASIC_CONSTRAINTS)? {
         None => Ok(false),
         Some(ParsedExtension::BasicConstraints(constraints)) => Ok(constraints.ca),
-        Some(_) => Err(malformed("basic constraints that cannot be read")),
+        Some(_) => Err(malformed(&"basic constraints that cannot be read")),
     }
 }
 
@@ -195,7 +195,7 @@ fn key_usage<'a>(
     match extension(certificate, &OID_X509_EXT_KEY_USAGE)? {
         None => Ok(None),
         Some(ParsedExtension::KeyUsage(usages)) => Ok(Some(usages)),
-        Some(_) => Err(malformed("a key usage that cannot be read")),
+        Some(_) => Err(malformed(&"a key usage that cannot be read")),
     }
 }
 
@@ -220,7 +220,7 @@ fn check_key(key: &SubjectPublicKeyInfo<'_>) -> Result<(), CertificateFault> {
                 bits if bits < RSA_BITS => weak(format!("RSA with {bits} bits")),
                 _ => Ok(()),
             },
-            _ => Err(malformed("an RSA key that cannot be read")),
+            _ => Err(malformed(&"an RSA key that cannot be read")),
         };
     }
     weak(format!("a key of the kind {algorithm}"))

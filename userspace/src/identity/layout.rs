@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Component, Path};
 
 use zeroize::Zeroizing;
 
@@ -85,9 +85,8 @@ pub(super) fn publish(directory: &Path, files: &[(&str, &[u8], Secrecy)]) -> io:
             swap(&target, &link)?;
         }
     }
-    // The version from before is of our making only if it is a plain name beside the link.
-    if let Some(before) = before.filter(|before| before.components().count() == 1 && before.starts_with(".."))
-    {
+    // The version from before goes only if it is of the kind made here: a plain name beside the link.
+    if let Some(before) = before.filter(|before| is_version(before)) {
         drop(fs::remove_dir_all(directory.join(before)));
     }
     Ok(())
@@ -100,6 +99,12 @@ fn swap(target: &Path, link: &Path) -> io::Result<()> {
     drop(fs::remove_file(&draft));
     symlink(target, &draft)?;
     fs::rename(&draft, link).inspect_err(|_| drop(fs::remove_file(&draft)))
+}
+
+fn is_version(path: &Path) -> bool {
+    let mut components = path.components();
+    let (first, second) = (components.next(), components.next());
+    matches!((first, second), (Some(Component::Normal(name)), None) if name.as_encoded_bytes().starts_with(b".."))
 }
 
 /// A name for a version that is not taken.

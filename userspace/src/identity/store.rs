@@ -96,7 +96,6 @@ impl Certificates {
     ///
     /// # Errors
     /// It is nobody's; never for one that our configurations have let through.
-    #[expect(clippy::unused_self, reason = "the chain has to come from a handshake of these certificates")]
     pub fn peer(&self, chain: &[CertificateDer<'_>]) -> Result<Identity, CertificateFault> {
         let leaf = chain.first().ok_or(CertificateFault::Missing)?;
         Ok(Leaf::read(leaf)?.identity)

@@ -104,12 +104,16 @@ impl Way {
         Ok((!each.is_empty()).then(|| each.iter().sum()))
     }
 
-    /// How many connections the mode has steered so far, by its own count: the kernel's counters for eBPF, the rules'
-    /// for iptables. None where nothing is to be steered.
+    /// How many connections have gone the mode's way so far, by its own count: the kernel's counters for eBPF, the rules'
+    /// for iptables, and for a tunnel the fewer of those that went in and those that came out of it. None where nothing
+    /// is to be steered.
     pub(super) fn steered(&self) -> Result<Option<u64>> {
-        match (self.mode.capture(), &self.near.sidecar) {
-            (Capture::Ebpf, Some(sidecar)) => sidecar.verdicts("outbound", "proxy").map(Some),
-            (Capture::Iptables, _) => redirect::count(&self.client_pod).map(Some),
+        let by_ebpf = |sidecar: &Sidecar| sidecar.verdicts("outbound", "proxy");
+        match (self.mode.capture(), &self.near.sidecar, &self.far.sidecar) {
+            // What the farther takes in comes by the tunnel: nothing else is captured there.
+            (Capture::Ebpf, Some(near), Some(far)) => Ok(Some(by_ebpf(near)?.min(far.opened("inbound")?))),
+            (Capture::Ebpf, Some(near), None) => by_ebpf(near).map(Some),
+            (Capture::Iptables, ..) => redirect::count(&self.client_pod).map(Some),
             _ => Ok(None),
         }
     }

@@ -11,6 +11,11 @@ pub(super) struct Line {
     pub(super) source: Option<SocketAddr>,
     pub(super) original_destination: Option<SocketAddr>,
     pub(super) verdict: String,
+    pub(super) reason: String,
+    pub(super) tier: String,
+    /// SPIFFE IDs, where a certificate has said them.
+    pub(super) source_principal: Option<String>,
+    pub(super) destination_principal: Option<String>,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
 }

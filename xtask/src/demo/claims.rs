@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::nginx::GREETING;
 use super::programs;
-use super::scene::{CAPTURED, DENIED, DIRECT, Scene, connect, find, is_connected};
+use super::scene::{CAPTURED, DENIED, DIRECT, Scene, Stage, connect, curl, find, is_connected};
 use super::story::Story;
 use crate::lab::Pod;
 use crate::process::{capture, find_program};
@@ -24,7 +24,7 @@ pub(super) fn request(
     path: &str,
 ) {
     story.tell(&format!("$ curl http://{to}{path}"));
-    story.claim("curl gets nginx's answer", greeting(scene, to, path));
+    story.claim("curl gets nginx's answer", greeting(&scene.stage.client, to, path));
     let outbound = scene.logged(&scene.client_sidecar, ("outbound", "proxy"), to);
     let inbound = scene.logged(&scene.server_sidecar, ("inbound", "proxy"), to);
     let same = match (&outbound, &inbound) {
@@ -53,7 +53,7 @@ pub(super) fn request(
         story.claim(&format!("the {whose}, from {} to {to}", from.ip()), outcome);
     }
     story.claim("it is the same request to both", same);
-    let seen = scene.nginx_line(path).and_then(|line| {
+    let seen = scene.stage.nginx_line(path).and_then(|line| {
         let expected = format!("{} -> {to} ", from.ip());
         // nginx writes IPv6 addresses with ports without brackets.
         let bare = expected.replace(['[', ']'], "");
@@ -63,8 +63,9 @@ pub(super) fn request(
     story.claim(&format!("nginx sees the real client, {}, and no proxy", from.ip()), seen);
 }
 
-fn greeting(scene: &Scene<'_>, to: SocketAddr, path: &str) -> Result<String> {
-    let body = scene.curl(to, path)?;
+/// nginx's answer to a request from a pod.
+pub(super) fn greeting(from: &Pod, to: SocketAddr, path: &str) -> Result<String> {
+    let body = curl(from, to, path)?;
     ensure!(body.trim() == GREETING, "expected {GREETING:?}, found {body:?}");
     Ok(body)
 }
@@ -92,8 +93,9 @@ pub(super) fn no_rules(story: &mut Story, pod: &Pod) {
 
 /// A connect that a rule refuses.
 pub(super) fn denied(story: &mut Story, scene: &Scene<'_>) {
-    for to in [scene.server.v4(DENIED), scene.server.v6(DENIED)] {
-        let outcome = scene.connect(to, DENIALS).and_then(|answer| {
+    let Stage { client, server, .. } = scene.stage;
+    for to in [server.v4(DENIED), server.v6(DENIED)] {
+        let outcome = connect(client, to, DENIALS).and_then(|answer| {
             ensure!(answer.outcome == "ECONNREFUSED", "expected ECONNREFUSED, found {}", answer.outcome);
             let p50 = answer.whole.quantile(0.5);
             ensure!(p50 < AT_ONCE_NS, "expected it at once, it took {} µs", p50 / 1000);
@@ -101,8 +103,8 @@ pub(super) fn denied(story: &mut Story, scene: &Scene<'_>) {
         });
         story.claim(&format!("connect to {to} fails at once"), outcome);
     }
-    let to = scene.server.v4(DENIED);
-    let listening = connect(&scene.server, to, 1).and_then(|answer| {
+    let to = server.v4(DENIED);
+    let listening = connect(server, to, 1).and_then(|answer| {
         ensure!(is_connected(&answer), "expected nginx at {to}, found {}", answer.outcome);
         Ok(String::new())
     });
@@ -113,11 +115,11 @@ pub(super) fn denied(story: &mut Story, scene: &Scene<'_>) {
 
 /// A connection that the kernel leaves alone.
 pub(super) fn direct(story: &mut Story, scene: &Scene<'_>) {
-    let (to, path) = (scene.server.v4(DIRECT), "/direct");
+    let (to, path) = (scene.stage.server.v4(DIRECT), "/direct");
     let counted = || scene.client_sidecar.verdicts("outbound", "direct");
     let before = counted();
     story.tell(&format!("$ curl http://{to}{path}"));
-    story.claim("curl gets nginx's answer", greeting(scene, to, path));
+    story.claim("curl gets nginx's answer", greeting(&scene.stage.client, to, path));
     let passed = before.and_then(|before| {
         let after = counted()?;
         ensure!(after == before + 1, "expected one more direct verdict than {before}, found {after}");
@@ -130,13 +132,14 @@ pub(super) fn direct(story: &mut Story, scene: &Scene<'_>) {
 }
 
 /// The port that is captured, at both addresses of the server, with the client's address of the same family.
-pub(super) fn ways(scene: &Scene<'_>) -> [(SocketAddr, SocketAddr); 2] {
-    [(scene.client.v4(0), scene.server.v4(CAPTURED)), (scene.client.v6(0), scene.server.v6(CAPTURED))]
+pub(super) fn ways(stage: &Stage<'_>) -> [(SocketAddr, SocketAddr); 2] {
+    let Stage { client, server, .. } = stage;
+    [(client.v4(0), server.v4(CAPTURED)), (client.v6(0), server.v6(CAPTURED))]
 }
 
 /// Both sidecars end as they should, and nothing of them stays.
 pub(super) fn stopped(story: &mut Story, scene: Scene<'_>) {
-    let Scene { client_sidecar, server_sidecar, client, .. } = scene;
+    let Scene { stage, client_sidecar, server_sidecar } = scene;
     for (whose, sidecar) in [("client", client_sidecar), ("server", server_sidecar)] {
         story.claim(
             &format!("the {whose}'s sidecar drains and exits with 0 after SIGTERM"),
@@ -144,7 +147,7 @@ pub(super) fn stopped(story: &mut Story, scene: Scene<'_>) {
         );
     }
     if programs::is_bpftool_here() {
-        let outcome = programs::on(client.cgroup()).and_then(|left| {
+        let outcome = programs::on(stage.client.cgroup()).and_then(|left| {
             ensure!(left.is_empty(), "still there: {}", left.join(", "));
             Ok(String::new())
         });

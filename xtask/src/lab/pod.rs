@@ -32,27 +32,77 @@ impl Wire {
     const CLIENT: [&'static str; 2] = ["10.78.0.1", "fd78::1"];
     /// The server's two addresses.
     const SERVER: [&'static str; 2] = ["10.78.0.2", "fd78::2"];
+    /// The two addresses of a third pod, and those that the server has towards it.
+    const THIRD: [&'static str; 2] = ["10.79.0.1", "fd79::1"];
+    /// See [`Self::THIRD`].
+    const TOWARDS_THIRD: [&'static str; 2] = ["10.79.0.2", "fd79::2"];
 
     /// Makes a client and a server pod joined by it; their names end in `<role>client` and `<role>server`.
     pub(crate) fn join(lab: &Lab, role: &str) -> Result<(Rc<Pod>, Rc<Pod>)> {
         let client = Pod::create(lab.name(&format!("{role}client")), Self::CLIENT)?;
         let server = Pod::create(lab.name(&format!("{role}server")), Self::SERVER)?;
-        let (near, far) = (client.namespace.name(), server.namespace.name());
+        let client_end = Plug { pod: &client, device: "eth0", addresses: client.addresses };
+        let server_end = Plug { pod: &server, device: "eth0", addresses: server.addresses };
+        Plug::connect(lab, [client_end, server_end])?;
+        Ok((Rc::new(client), Rc::new(server)))
+    }
+
+    /// Makes a third pod with a wire of its own to the server's, from where the server is reached at its usual addresses.
+    /// The pod's name ends in `role`.
+    pub(crate) fn third(lab: &Lab, role: &str, server: &Pod) -> Result<Rc<Pod>> {
+        let third = Pod::create(lab.name(role), Self::THIRD)?;
+        let far_end = addresses(Self::TOWARDS_THIRD)?;
+        let near = Plug { pod: &third, device: "eth0", addresses: third.addresses };
+        Plug::connect(lab, [near, Plug { pod: server, device: "eth1", addresses: far_end }])?;
+        for (to, via) in server.addresses.iter().zip(far_end) {
+            third.namespace.ip(&["route", "add", &to.to_string(), "via", &via.to_string()])?;
+        }
+        Ok(Rc::new(third))
+    }
+}
+
+/// One end of a wire.
+#[derive(Debug, Clone, Copy)]
+struct Plug<'a> {
+    pod: &'a Pod,
+    device: &'static str,
+    addresses: [IpAddr; 2],
+}
+
+impl Plug<'_> {
+    fn connect(lab: &Lab, [near, far]: [Plug<'_>; 2]) -> Result<()> {
         let mut link = Command::new("ip");
-        link.args([
-            "link", "add", "eth0", "netns", near, "type", "veth", "peer", "name", "eth0", "netns", far,
-        ]);
+        link.args(["link", "add", near.device, "netns", near.pod.namespace.name(), "type", "veth"]);
+        link.args(["peer", "name", far.device, "netns", far.pod.namespace.name()]);
         capture(&mut link)?;
-        for pod in [&client, &server] {
-            pod.plug_in()?;
+        for plug in [near, far] {
+            plug.plug_in()?;
         }
         // Until the kernel has noticed that the wire is whole, neighbours of IPv6 are not answered.
         lab.patience().until("the wire to be up", || {
-            let both = [client.is_plugged_in()?, server.is_plugged_in()?];
+            let both = [near.is_plugged_in()?, far.is_plugged_in()?];
             Ok((both == [true, true]).then_some(()))
-        })?;
-        Ok((Rc::new(client), Rc::new(server)))
+        })
     }
+
+    fn plug_in(self) -> Result<()> {
+        let ([v4, v6], namespace) = (self.addresses, &self.pod.namespace);
+        let address = |ip, bits| format!("{ip}/{bits}");
+        namespace.ip(&["address", "add", &address(v4, Wire::BITS4), "dev", self.device])?;
+        // Without duplicate address detection, which would keep it from being used for a second.
+        namespace.ip(&["address", "add", &address(v6, Wire::BITS6), "dev", self.device, "nodad"])?;
+        namespace.ip(&["link", "set", self.device, "up"])
+    }
+
+    fn is_plugged_in(self) -> Result<bool> {
+        let mut link = Command::new("ip");
+        link.args(["-n", self.pod.namespace.name(), "link", "show", "dev", self.device]);
+        Ok(capture(&mut link)?.contains(" state UP "))
+    }
+}
+
+fn addresses([v4, v6]: [&str; 2]) -> Result<[IpAddr; 2]> {
+    Ok([v4.parse().context("read an IPv4 address")?, v6.parse().context("read an IPv6 address")?])
 }
 
 /// One workload's surroundings. Dropped, it kills what runs in it and removes all of it.
@@ -77,9 +127,8 @@ impl Pod {
         Ok(pod)
     }
 
-    fn create(name: String, addresses: [&str; 2]) -> Result<Self> {
-        let [v4, v6] = addresses.map(str::parse);
-        let addresses = [v4.context("read an IPv4 address")?, v6.context("read an IPv6 address")?];
+    fn create(name: String, own: [&str; 2]) -> Result<Self> {
+        let addresses = addresses(own)?;
         let namespace = Namespace::create(name.clone())?;
         // A link-local address in doubt would hold back the first packet to a neighbour for a second.
         for scope in ["all", "default"] {
@@ -97,21 +146,6 @@ impl Pod {
     pub(crate) fn narrow_local_ports(&self, count: u16) -> Result<()> {
         let last = FIRST_OF_FEW.saturating_add(count.saturating_sub(1));
         self.namespace.set_parameter(LOCAL_PORTS, &format!("{FIRST_OF_FEW} {last}"))
-    }
-
-    fn plug_in(&self) -> Result<()> {
-        let [v4, v6] = self.addresses;
-        let address = |ip, bits| format!("{ip}/{bits}");
-        self.namespace.ip(&["address", "add", &address(v4, Wire::BITS4), "dev", "eth0"])?;
-        // Without duplicate address detection, which would keep it from being used for a second.
-        self.namespace.ip(&["address", "add", &address(v6, Wire::BITS6), "dev", "eth0", "nodad"])?;
-        self.namespace.ip(&["link", "set", "eth0", "up"])
-    }
-
-    fn is_plugged_in(&self) -> Result<bool> {
-        let mut link = Command::new("ip");
-        link.args(["-n", self.namespace.name(), "link", "show", "dev", "eth0"]);
-        Ok(capture(&mut link)?.contains(" state UP "))
     }
 
     /// What namespace and pod-level cgroup are called.

@@ -1,6 +1,7 @@
 //! A real `sidestep sidecar` or `sidestep capture` beside a workload, and the way to get rid of one that died.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,6 +74,8 @@ impl Sidecar {
 
     fn launch(lab: &Lab, pod: &Rc<Pod>, arguments: &[&str], sections: &Value, log: Log) -> Result<Self> {
         let access_log = lab.file(&format!("{}.access.log", pod.name()));
+        // What an earlier sidecar of the pod has logged is not this one's.
+        fs::remove_file(&access_log).or_else(unless_absent)?;
         // In a directory of its own: it is the directory that a sidecar watches, and others write their logs meanwhile.
         let directory = lab.file(pod.name());
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
@@ -129,11 +132,20 @@ impl Sidecar {
 
     /// What `sidestep_verdicts_total` has counted for a direction, a verdict and any of its reasons.
     pub(crate) fn verdicts(&self, direction: &str, verdict: &str) -> Result<u64> {
+        self.counted("sidestep_verdicts_total", &[("direction", direction), ("verdict", verdict)])
+    }
+
+    /// How many connections the proxy itself has taken in a direction, each of a tunnel's streams being one.
+    pub(crate) fn opened(&self, direction: &str) -> Result<u64> {
+        self.counted("sidestep_connections_opened_total", &[("direction", direction)])
+    }
+
+    fn counted(&self, metric: &str, labels: &[(&str, &str)]) -> Result<u64> {
         let answer = self.ask("/metrics")?;
         if answer.status != 200 {
             bail!("expected metrics from {}, found status {}", self.pod.name(), answer.status);
         }
-        Ok(sum_verdicts(&answer.body, direction, verdict))
+        Ok(sum(&answer.body, metric, labels))
     }
 
     fn ask(&self, path: &str) -> Result<Answer> {
@@ -182,6 +194,13 @@ fn pins_of(workload: &str) -> Vec<String> {
     .collect()
 }
 
+fn unless_absent(error: io::Error) -> Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error).context("remove an access log"),
+    }
+}
+
 /// Written as JSON, which is YAML too.
 fn document(sections: &Value, workload: &str, access_log: Option<&PathBuf>) -> Value {
     let mut document = sections.clone();
@@ -195,12 +214,12 @@ fn document(sections: &Value, workload: &str, access_log: Option<&PathBuf>) -> V
     document
 }
 
-/// Adds up the samples of the metric with these two labels (Prometheus text format).
-fn sum_verdicts(metrics: &str, direction: &str, verdict: &str) -> u64 {
+/// Adds up the samples of a metric that have these labels (Prometheus text format).
+fn sum(metrics: &str, metric: &str, labels: &[(&str, &str)]) -> u64 {
     let samples = metrics.lines().filter_map(|line| {
-        let (labels, value) = line.strip_prefix("sidestep_verdicts_total{")?.split_once('}')?;
-        let has = |key: &str, value: &str| labels.contains(&format!("{key}=\"{value}\""));
-        (has("direction", direction) && has("verdict", verdict)).then(|| value.trim().parse::<f64>().ok())?
+        let (own, value) = line.strip_prefix(metric)?.strip_prefix('{')?.split_once('}')?;
+        let has = |(key, value): &(&str, &str)| own.contains(&format!("{key}=\"{value}\""));
+        labels.iter().all(has).then(|| value.trim().parse::<f64>().ok())?
     });
     samples.sum::<f64>() as u64
 }
@@ -216,8 +235,10 @@ mod tests {
             sidestep_verdicts_total{direction=\"outbound\",reason=\"default\",verdict=\"direct\"} 4\n\
             sidestep_verdicts_total{direction=\"inbound\",reason=\"rule\",verdict=\"direct\"} 50\n\
             sidestep_verdicts_total{direction=\"outbound\",reason=\"rule\",verdict=\"proxy\"} 600\n";
-        assert_eq!(sum_verdicts(metrics, "outbound", "direct"), 7);
-        assert_eq!(sum_verdicts(metrics, "outbound", "deny"), 0);
+        let sum = |labels: &[(&str, &str)]| sum(metrics, "sidestep_verdicts_total", labels);
+        assert_eq!(sum(&[("direction", "outbound"), ("verdict", "direct")]), 7);
+        assert_eq!(sum(&[("direction", "outbound"), ("verdict", "deny")]), 0);
+        assert_eq!(sum(&[("direction", "outbound")]), 607);
     }
 
     #[test]

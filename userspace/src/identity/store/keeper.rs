@@ -65,7 +65,7 @@ impl Keeper {
                     Ok(Answer::Issued(new)) => issued = Some(*new),
                     Ok(Answer::Nothing) => {}
                     Ok(Answer::Unfinished) => {
-                        why = "a key that does not belong to the certificate".to_owned()
+                        why = "a key that does not belong to the certificate".to_owned();
                     }
                     Err(error) => why = error,
                 }

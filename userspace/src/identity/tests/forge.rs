@@ -11,11 +11,13 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use crate::identity::bundle::{Bundle, Bundles};
+use crate::identity::bundle::Bundles;
 use crate::identity::trust::{Revocation, Trust};
-use crate::identity::{Authority, read_lists};
+use crate::identity::{Authority, Bundle, Certificates, Settings, Source, Standing, read_lists};
 use crate::model::{Identity, TrustDomain};
 
+/// How long anything may take on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
 pub(super) const DB: &str = "spiffe://cluster.local/ns/shop/sa/db";
@@ -152,4 +154,50 @@ pub(super) fn with_list(mut trust: Trust, list: &CertificateRevocationListDer<'_
 pub(super) fn authority(directory: &Path, name: &str) -> Authority {
     Authority::create(directory, &domain(name), 24 * HOUR, SystemTime::now()).unwrap();
     Authority::read(directory).unwrap()
+}
+
+/// Settings of a source, with nothing beside it.
+pub(super) fn settings(source: Source) -> Settings {
+    Settings { source, expected: None, federated: Vec::new(), revocation_lists: Vec::new() }
+}
+
+/// Settings of a workload whose files somebody else writes.
+pub(super) fn files_in(directory: &Path) -> Settings {
+    settings(Source::Files { directory: directory.to_owned() })
+}
+
+/// Settings of a workload that a development authority signs for.
+pub(super) fn signed_by(directory: &Path, name: &str) -> Settings {
+    settings(Source::SigningCa { directory: directory.to_owned(), identity: identity(name), lifetime: HOUR })
+}
+
+/// Certificates that have to come.
+pub(super) async fn obtain(settings: Settings) -> Arc<Certificates> {
+    Certificates::obtain(settings, PATIENCE).await.unwrap()
+}
+
+/// Waits until something is so, and fails with how it stands if it never is.
+pub(super) async fn eventually(
+    certificates: &Certificates,
+    what: &str,
+    holds: impl Fn(&Standing) -> bool,
+) -> Standing {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let standing = certificates.standing();
+            if holds(&standing) {
+                return standing;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("never {what}: {:#?}", certificates.standing()))
+}
+
+/// Whether the last failure says that, and is over or not.
+pub(super) fn failed_with(standing: &Standing, words: &str, recovered: bool) -> bool {
+    standing
+        .last_failure
+        .as_ref()
+        .is_some_and(|last| last.message.contains(words) && last.recovered == recovered)
 }

@@ -1,0 +1,162 @@
+//! What is claimed of two workloads that know each other: the tunnel between them, and what becomes of others.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::claims::{greeting, ways};
+use super::nginx::GREETING;
+use super::scene::{CAPTURED, Logged, Scene, Stage, connect, find, is_connected};
+use super::story::Story;
+use super::tap::{Recording, Tap};
+use super::tls;
+use crate::lab::{Lab, Member, Pod};
+
+/// Where tunnels end.
+const TUNNEL: u16 = 15008;
+/// What is asked for over each way.
+const PATHS: [&str; 2] = ["/secret-over-ipv4", "/secret-over-ipv6"];
+
+/// A file of Istio's that says whether a workload takes plain text.
+#[derive(Debug)]
+pub(super) struct Policy(PathBuf);
+
+impl Policy {
+    /// One that takes it, as everybody does who has not been told otherwise.
+    pub(super) fn permissive(lab: &Lab) -> Result<Self> {
+        let policy = Self(lab.file("peer-authentication").join("default.yaml"));
+        policy.say("PERMISSIVE")?;
+        Ok(policy)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes it anew, whole at once: it is being watched.
+    fn say(&self, mode: &str) -> Result<()> {
+        let directory = self.0.parent().context("the policy has no directory")?;
+        fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+        let new = self.0.with_extension("new");
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+             metadata: {{ name: default, namespace: istio-system }}\nspec: {{ mtls: {{ mode: {mode} }} }}\n"
+        );
+        fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
+        fs::rename(&new, &self.0).with_context(|| format!("put {} in its place", self.0.display()))
+    }
+}
+
+/// A request over each way, through the tunnel.
+pub(super) fn requests(story: &mut Story, scene: &Scene<'_>) {
+    for ((from, to), path) in ways(scene.stage).into_iter().zip(PATHS) {
+        story.tell(&format!("$ curl http://{to}{path}"));
+        story.claim("curl gets nginx's answer", greeting(&scene.stage.client, to, path));
+        let outbound = scene.logged(&scene.client_sidecar, ("outbound", "proxy"), to);
+        let inbound = scene.logged(&scene.server_sidecar, ("inbound", "proxy"), to);
+        for (whose, logged) in [("client", outbound), ("server", inbound)] {
+            let outcome = logged.and_then(|logged| names_both(logged, &scene.stage.members()));
+            story.claim(&format!("the {whose}'s sidecar logs a tunnel and both identities"), outcome);
+        }
+        let seen = scene.stage.nginx_line(path).and_then(|line| {
+            ensure!(line.starts_with(&from.ip().to_string()), "expected {} first, found {line:?}", from.ip());
+            Ok(line)
+        });
+        story.claim(&format!("nginx sees the real client, {}, and no proxy", from.ip()), seen);
+    }
+}
+
+fn names_both(logged: Logged, [client, server]: &[Member; 2]) -> Result<String> {
+    let Logged { text, line } = logged;
+    ensure!(line.tier == "tunnel", "expected the tier tunnel, found {text}");
+    for (whose, found, expected) in [
+        ("source", &line.source_principal, client.identity()),
+        ("destination", &line.destination_principal, server.identity()),
+    ] {
+        ensure!(found.as_ref() == Some(&expected), "expected the {whose} {expected}, found {text}");
+    }
+    Ok(text)
+}
+
+/// What somebody sees on the wire who looks at a request that nobody has encrypted.
+pub(super) fn plain_on_the_wire(story: &mut Story, recorded: Result<Recording>, paths: &[&str]) {
+    let outcome = recorded.and_then(|recording| {
+        for text in paths.iter().chain(&[GREETING]) {
+            ensure!(recording.shows(text), "expected {text:?} on the wire, found none of it");
+        }
+        Ok(format!("{} directions, none of them to port {TUNNEL}", recording.streams.len()))
+    });
+    story.claim("anybody on the wire reads requests and answers, as tcpdump shows", outcome);
+}
+
+/// What there is to see of a tunnel.
+pub(super) fn encrypted_on_the_wire(story: &mut Story, recorded: Result<Recording>) {
+    let recording = match recorded {
+        Ok(recording) => recording,
+        Err(error) => return story.claim("tcpdump records what is on the wire", Err(error)),
+    };
+    story.claim(&format!("every byte on the wire is TLS, to or from port {TUNNEL}"), all_tls(&recording));
+    let readable = PATHS.iter().chain(&[GREETING]).find(|text| recording.shows(text));
+    let outcome = match readable {
+        None => Ok(format!("{} and nginx's answer were searched for", PATHS.join(", "))),
+        Some(text) => Err(anyhow::anyhow!("expected none of {text:?}, found it in plain text")),
+    };
+    story.claim("neither a request nor an answer is in it", outcome);
+}
+
+fn all_tls(recording: &Recording) -> Result<String> {
+    let mut told = Vec::new();
+    for ((from, to), stream) in &recording.streams {
+        ensure!([from.port(), to.port()].contains(&TUNNEL), "found bytes from {from} to {to}");
+        let records = tls::records(&stream.bytes).with_context(|| format!("{from} to {to}"))?;
+        ensure!(records.application_data > 0, "expected data from {from} to {to}, found {records:?}");
+        told.push(format!(
+            "{from} -> {to}: {} bytes, {} records 16 03 .., {} records 17 03 03",
+            stream.bytes.len(),
+            records.handshake,
+            records.application_data
+        ));
+    }
+    ensure!(!told.is_empty(), "expected a tunnel on the wire, found nothing");
+    Ok(told.join("\n"))
+}
+
+/// Somebody without an identity, before and after the server has been told to be strict.
+pub(super) fn strict(story: &mut Story, scene: &Scene<'_>, policy: &Policy) {
+    let Stage { third, client, server, lab, .. } = scene.stage;
+    let to = server.v4(CAPTURED);
+    story.tell(&format!("{} at {}: no sidecar, no certificate", third.name(), third.v4(0).ip()));
+    story.claim("as long as the server is permissive, it is answered", greeting(third, to, "/stranger"));
+    story.tell("mode: STRICT");
+    let refused = policy.say("STRICT").and_then(|()| {
+        lab.patience().until("plain text to be refused", || {
+            let outcome = connect(third, to, 1)?.outcome;
+            Ok((outcome == "ECONNREFUSED").then_some(outcome))
+        })
+    });
+    story.claim("told to be strict while it runs, the server refuses its connection", refused);
+    story.claim("its sidecar logs why", why_refused(scene, third, to));
+    let inside = connect(server, to, 1).and_then(|answer| {
+        ensure!(is_connected(&answer), "expected nginx at {to}, found {}", answer.outcome);
+        Ok(String::new())
+    });
+    story.claim("though nginx listens there, as its own pod can tell", inside);
+    story.claim("and the client, which has a certificate, is answered", greeting(client, to, "/still"));
+}
+
+fn why_refused(scene: &Scene<'_>, third: &Pod, to: SocketAddr) -> Result<String> {
+    let Logged { text, line } = scene.logged(&scene.server_sidecar, ("inbound", "deny"), to)?;
+    ensure!(line.reason == "plain_text", "expected the reason plain_text, found {text}");
+    ensure!(line.is_from(third.v4(0).ip()), "expected the source {}, found {text}", third.v4(0).ip());
+    if let Some(logged) = find(&scene.client_sidecar, ("outbound", "deny"), to) {
+        bail!("expected nothing of it in the client's log, found {}", logged.text);
+    }
+    Ok(text)
+}
+
+/// Begins to look at the client's end of the wire.
+pub(super) fn tap(stage: &Stage<'_>, name: &str) -> Result<Tap> {
+    Tap::begin(stage.lab, &stage.client, name)
+}
