@@ -11,7 +11,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::build_ebpf;
 use crate::process::{self, capture, cargo, find_program};
 use crate::workspace::Workspace;
 
@@ -57,7 +56,6 @@ impl Fuzzer {
             bail!("fuzzing needs the nightly compiler: `rustup toolchain install nightly --profile minimal`");
         }
         let driver = ensure_driver(&workspace.artifact("tools"))?;
-        build_ebpf::run(workspace, &build_ebpf::Flags::default())?;
         let root = workspace.root().join("tests/fuzz");
         // The targets are built from the versions that the product is built from.
         fs::copy(workspace.root().join("Cargo.lock"), root.join("Cargo.lock"))

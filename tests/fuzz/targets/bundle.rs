@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sidestep::identity::{Bundle, MOST_AUTHORITIES, certificates_of_pem};
+use sidestep_fuzz::identity::{Bundle, MOST_AUTHORITIES, certificates_of_pem};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(certificates) = certificates_of_pem(bytes, MOST_AUTHORITIES) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sidestep::model::{Identity, TrustDomain};
+use sidestep_fuzz::model::{Identity, TrustDomain};
 
 fuzz_target!(|text: &str| {
     let Ok(identity) = text.parse::<Identity>() else { return };

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sidestep::identity::Leaf;
+use sidestep_fuzz::identity::Leaf;
 use webpki::EndEntityCert;
 
 fuzz_target!(|der: &[u8]| {

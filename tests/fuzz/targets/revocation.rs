@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sidestep::identity::read_lists;
+use sidestep_fuzz::identity::read_lists;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(lists) = read_lists(bytes) {

@@ -1,8 +1,4 @@
-//! Certificate revocation lists, fail closed.
-//!
-//! A list speaks for its issuer only: certificates of issuers without a list are not checked against any. For an issuer
-//! with one, a list that is expired (nextUpdate) or not signed by that issuer refuses all of its certificates. And when
-//! a configured file is missing, unreadable or no list, everybody is refused until it is good again.
+//! Certificate revocation lists, as files hold them. Their signatures are checked where chains are verified.
 
 use std::time::SystemTime;
 
@@ -17,7 +13,12 @@ use super::certificate::system_time;
 /// Most lists in one file.
 const MOST_LISTS: usize = 100;
 
-/// One list.
+/// A list of revoked certificates. Lists fail closed.
+///
+/// One speaks for its issuer only: certificates of issuers without a list are not checked against any. For an issuer
+/// with one, a list that is expired (nextUpdate) or not signed by that issuer refuses all of its certificates. And when
+/// a configured file is missing, unreadable or no list, everybody is refused until it is good again. All of that holds
+/// for new connections; one that stands is cut only if a list names it.
 #[derive(Debug)]
 pub struct RevocationList {
     pub(super) der: CertificateRevocationListDer<'static>,
