@@ -2,6 +2,8 @@
 //!
 //! The authority is made anew for every mesh and goes with it: no key is ever part of the repository.
 
+mod credentials;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::json;
 use tempfile::TempDir;
+
+pub use credentials::{Credentials, Forgery};
 
 use crate::Config;
 use crate::sidestep::{directory, replace};

@@ -43,6 +43,8 @@ pub enum Need {
     StaticSidestep,
     /// An Envoy binary, named by `SIDESTEP_ENVOY`.
     Envoy,
+    /// Python and its package `h2`, in a directory named by `SIDESTEP_H2`.
+    ForeignHttp2,
 }
 
 impl Need {
@@ -74,6 +76,11 @@ impl Need {
             Self::Golden(there) => (!there).then(|| {
                 "needs a golden file for this kernel; make one with SIDESTEP_BLESS=1 and name it in the test".into()
             }),
+            Self::ForeignHttp2 => {
+                let package = std::env::var_os("SIDESTEP_H2").map(PathBuf::from);
+                let there = package.is_some_and(|package| package.join("h2").is_dir()) && find("python3").is_some();
+                (!there).then(|| "needs python3 and its package h2; set SIDESTEP_H2 to the directory it is in".into())
+            }
             Self::Envoy => envoy().is_none().then(|| "needs Envoy; set SIDESTEP_ENVOY to its binary".into()),
             Self::StaticSidestep => {
                 let binary = std::fs::read(sidestep::binary()).unwrap_or_default();

@@ -117,6 +117,12 @@ impl Pod {
         SocketAddr::new(*address.unwrap_or_else(|| panic!("{} has no such address", self.workload)), port)
     }
 
+    /// All addresses that were given to it.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
     /// Where its apps run.
     #[must_use]
     pub const fn app(&self) -> Place<'_> {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -96,8 +96,21 @@ impl Process {
     ///
     /// # Panics
     /// When no such line comes within [`patience`], or the program ends without one.
-    pub fn line<T>(&self, what: &str, mut pick: impl FnMut(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + patience();
+    pub fn line<T>(&self, what: &str, pick: impl FnMut(&str) -> Option<T>) -> T {
+        self.line_within(patience(), what, pick)
+    }
+
+    /// [`Self::line`] with a patience of its own, for what takes its time by design.
+    ///
+    /// # Panics
+    /// As [`Self::line`].
+    pub fn line_within<T>(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut pick: impl FnMut(&str) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + patience;
         let mut lines = self.output.lock();
         let mut next = 0;
         loop {
@@ -112,12 +125,7 @@ impl Process {
             }
             assert!(lines.open > 0, "`{}` ended without a line that is {what}", self.label);
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "`{}` printed no line that is {what} within {:?}",
-                self.label,
-                patience()
-            );
+            assert!(!left.is_zero(), "`{}` printed no line that is {what} within {patience:?}", self.label,);
             lines = self.output.changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

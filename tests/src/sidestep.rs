@@ -54,6 +54,19 @@ impl Config {
         self
     }
 
+    /// Adds fields to a top-level section.
+    ///
+    /// # Panics
+    /// When either is no mapping.
+    #[must_use]
+    pub fn merged(mut self, section: &str, more: Value) -> Self {
+        match (self.document[section].as_object_mut(), more) {
+            (Some(fields), Value::Object(more)) => fields.extend(more),
+            (_, more) => panic!("expected two mappings to merge for {section}, found {more}"),
+        }
+        self
+    }
+
     /// Captures no inbound connections.
     #[must_use]
     pub fn without_inbound(self) -> Self {

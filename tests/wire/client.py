@@ -53,7 +53,7 @@ def handshake(given):
     }
     end = ends.End(secured, "client")
     end.begin()
-    end.until(lambda: end.settings is not None)
+    end.until(lambda: end.settings is not None and end.window > 65535, 5)
     tickets = secured.session is not None and secured.session.has_ticket
     ends.tell(handshake=None, settings=end.settings, window=end.window, tickets=tickets, closed=end.closed, **said)
 
@@ -123,9 +123,9 @@ def many(given):
     one_more = streams[-1] + 2
     block = end.h2.encoder.encode([(":method", "CONNECT"), (":authority", given.target)])
     end.raw(frame(1, 0x4, one_more, block))
-    end.until(lambda: end.resets or end.goaway or end.closed, 5)
+    Frames(end).until(lambda: one_more in end.resets, 5)
     good = sum(end.responses[stream].get(":status") == "200" for stream in streams if stream in end.responses)
-    ends.tell(accepted=good, refused=one_more in end.resets or end.closed is not None, **end.summary())
+    ends.tell(accepted=good, refused=end.resets.get(one_more), closed=end.closed)
 
 
 def drained(given):
@@ -134,13 +134,13 @@ def drained(given):
     stream = ask(end, given.target)
     status = answered(end, stream)
     ends.tell(ready=status)
-    end.until(lambda: end.goaway is not None)
-    seen = dict(end.goaway or {})
-    alive = stream not in end.resets and end.closed is None
-    if alive:
-        end.raw(frame(0, 0x1, stream, b"last words"))
-        end.until(lambda: end.closed is not None)
-    ends.tell(goaway=seen, alive=alive, heard=bytes(end.data.get(stream, b"")).decode(), closed=end.closed)
+    frames = Frames(end)
+    frames.until(lambda: end.goaway is not None)
+    seen, alive = end.goaway, stream not in end.resets and end.closed is None
+    end.raw(frame(0, 0x1, stream, b"last words"))
+    frames.until(lambda: False)
+    heard = bytes(end.data.get(stream, b"")) + bytes(frames.data.get(stream, b""))
+    ends.tell(goaway=seen, alive=alive, heard=heard.decode(), closed=end.closed)
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -170,7 +170,7 @@ def rapid_reset(given):
     """CVE-2023-44487: streams opened and reset at once."""
     end = open_tunnel(given)
     end.until(lambda: end.settings is not None)
-    sent, identifier = 0, 1
+    sent, identifier, frames = 0, 1, Frames(end)
     while sent < 20_000 and not end.closed and not end.goaway:
         burst = b""
         for _ in range(50):
@@ -179,26 +179,54 @@ def rapid_reset(given):
             identifier += 2
             sent += 1
         end.raw(burst)
-        read_raw(end)
+        frames.read()
     ends.tell(sent=sent, closed=end.closed, goaway=end.goaway)
 
 
-def read_raw(end):
-    """Reads frames without the library, which would not know the streams."""
-    end.socket.settimeout(0.001)
-    try:
-        data = end.socket.recv(1 << 18)
-        if not data:
-            end.closed = "end"
-        while len(data) >= 9:
-            length, kind = int.from_bytes(data[:3], "big"), data[3]
-            if kind == 7:
-                end.goaway = {"error": int.from_bytes(data[13:17], "big"), "last": 0}
-            data = data[9 + length:]
-    except (TimeoutError, socket.timeout):
-        pass
-    except (OSError, ssl.SSLError) as error:
-        end.closed = str(error)
+class Frames:
+    """Reads frames without the library, which would not know these streams, or would not go on after a farewell."""
+
+    def __init__(self, end):
+        self.end = end
+        self.rest = b""
+        self.data = {}
+
+    def read(self, patience=0.001):
+        """Reads once; the frames that are complete, pings answered."""
+        self.end.socket.settimeout(patience)
+        try:
+            data = self.end.socket.recv(1 << 18)
+            if not data:
+                self.end.closed = "end"
+        except (TimeoutError, socket.timeout):
+            return []
+        except (OSError, ssl.SSLError) as error:
+            self.end.closed = str(error)
+            return []
+        self.rest += data
+        seen = []
+        while len(self.rest) >= 9:
+            length = int.from_bytes(self.rest[:3], "big")
+            if len(self.rest) < 9 + length:
+                break
+            kind, flags, stream = struct.unpack(">BBI", self.rest[3:9])
+            payload, self.rest = self.rest[9:9 + length], self.rest[9 + length:]
+            seen.append((kind, stream))
+            if kind == 0:
+                self.data.setdefault(stream, bytearray()).extend(payload)
+            elif kind == 3:
+                self.end.resets[stream] = int.from_bytes(payload, "big")
+            elif kind == 6 and not flags & 1:
+                self.end.raw(frame(6, 1, 0, payload))
+            elif kind == 7:
+                self.end.goaway = {"error": int.from_bytes(payload[4:8], "big")}
+        return seen
+
+    def until(self, condition, patience=ends.PATIENCE):
+        deadline = time.monotonic() + patience
+        while not condition() and not self.end.closed and time.monotonic() < deadline:
+            self.read(0.1)
+        return bool(condition())
 
 
 def continuation_flood(given):
@@ -207,13 +235,13 @@ def continuation_flood(given):
     end.until(lambda: end.settings is not None)
     block = end.h2.encoder.encode([(":method", "CONNECT"), (":authority", given.target)])
     end.raw(frame(1, 0, 1, block))
-    sent = 0
+    sent, frames = 0, Frames(end)
     while sent < 20_000 and not end.closed and not end.goaway:
         # A literal field that is never indexed: name "x", value of 1,000 bytes.
         field = b"\x10\x01x\x7f" + bytes([1000 - 127 & 0x7F | 0x80, (1000 - 127) >> 7]) + b"y" * 1000
         end.raw(b"".join(frame(9, 0, 1, field) for _ in range(20)))
         sent += 20
-        read_raw(end)
+        frames.read()
     ends.tell(sent=sent, closed=end.closed, goaway=end.goaway)
 
 

@@ -74,7 +74,7 @@ pub struct Settings {
     pub source: Source,
     /// What they must say; without it, whatever they say.
     pub expected: Option<Identity>,
-    /// Bundles of other trust domains, in PEM. One for the own trust domain is passed over.
+    /// Bundles of other trust domains, in PEM. Where the source gives a bundle for that domain, the source's counts.
     pub federated: Vec<(TrustDomain, PathBuf)>,
     /// Files of revocation lists, in PEM or DER.
     pub revocation_lists: Vec<PathBuf>,

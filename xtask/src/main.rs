@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod build_ebpf;
 mod demo;
+mod fuzz;
 mod kernels;
 mod lab;
 mod lint;
@@ -41,6 +42,8 @@ enum Verb {
     Demo,
     /// Measure what capture costs against no capture and against iptables (as root)
     Bench(bench::Flags),
+    /// Feed random bytes to everything that reads the bytes of strangers (with the nightly compiler)
+    Fuzz(fuzz::Flags),
     /// Check format, warnings, documentation and the house rules
     Lint,
     /// Install the servers, clients and tools that the tests and the demo call (as root, from Debian and PyPI)
@@ -66,6 +69,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         Verb::Build(flags) => build::run(&workspace, &flags)?,
         Verb::Demo => demo::run(&workspace)?,
         Verb::Bench(flags) => bench::run(&workspace, &flags)?,
+        Verb::Fuzz(flags) => fuzz::run(&workspace, &flags)?,
         Verb::Peer(flags) => lab::peer::play(flags)?,
         Verb::Kernels(flags) => kernels::run(&workspace, flags)?,
         Verb::Lint => lint::check(&workspace)?,

@@ -14,4 +14,5 @@ mod netfilter;
 mod range;
 mod relay;
 mod takeover;
+mod tunnel;
 mod verdicts;

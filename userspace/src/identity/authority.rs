@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -55,8 +56,10 @@ impl Authority {
         let chain = certificates_of_pem(&layout::read(&path)?, LONGEST_CHAIN - 1)
             .map_err(|error| named(&path, &error))?;
         let roots = directory.join(ROOTS);
-        let mut certificates = match roots.try_exists() {
-            Ok(false) => Vec::new(),
+        // cert-manager leaves the file empty where it knows no root.
+        let mut certificates = match roots.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Ok(metadata) if metadata.len() == 0 => Vec::new(),
             _ => certificates_of_pem(&layout::read(&roots)?, MOST_AUTHORITIES)
                 .map_err(|error| named(&roots, &error))?,
         };
@@ -282,5 +285,5 @@ fn period(now: SystemTime, lifetime: Duration) -> Validity {
 
 fn pem_text(certificates: &[CertificateDer<'_>]) -> String {
     let blocks: Vec<_> = certificates.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
-    pem::encode_many(&blocks)
+    pem::encode_many_config(&blocks, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
 }

@@ -101,10 +101,13 @@ impl Certificates {
         Ok(Leaf::read(leaf)?.identity)
     }
 
-    /// Verifies a chain once more, against today's bundles, revocation lists and clock: for connections that stand.
+    /// Verifies a chain once more, against today's bundles and revocation lists: for connections that stand.
+    ///
+    /// An expired certificate is not an error: the peer has another one by then, and shows it in the next handshake.
+    /// Nor are revocation lists that cannot be read, which refuse new connections only.
     ///
     /// # Errors
-    /// Today it would be refused.
+    /// It is revoked, or nobody whom we believe vouches for it any more.
     pub fn verify_again(&self, chain: &[CertificateDer<'_>]) -> Result<(), CertificateFault> {
         self.shared.trust.today().verify(chain, Bearer::Standing, None, SystemTime::now()).map(drop)
     }

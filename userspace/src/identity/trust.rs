@@ -27,8 +27,9 @@ pub(super) enum Bearer {
     Server,
     /// The one that dialled.
     Client,
-    /// Either, in a connection that stands: its role was verified before. Lists that cannot be read, or are expired,
-    /// are no reason to cut it; one that names it is.
+    /// Either, in a connection that stands: its role was verified before. That its certificate has expired since then,
+    /// or that lists cannot be read or are expired, is no reason to cut it; an authority that is no longer believed,
+    /// and a list that names it, are.
     Standing,
 }
 
@@ -76,6 +77,7 @@ impl Trust {
                 found: leaf.identity,
             });
         }
+        let now = if bearer == Bearer::Standing { now.min(leaf.validity.not_after) } else { now };
         let domain = leaf.identity.trust_domain();
         let bundle =
             self.bundles.iter().find(|(known, _)| known.as_str() == domain).map(|(_, bundle)| bundle);
@@ -84,6 +86,10 @@ impl Trust {
             return Err(CertificateFault::TrustDomain { known: known.join(", "), found: domain.to_owned() });
         };
         let parsed = EndEntityCert::try_from(end_entity).map_err(|error| fault(error, domain))?;
+        // The name was read by one parser and the chain is verified by another: they have to agree on whose it is.
+        if !parsed.valid_uri_names().eq([leaf.identity.as_str()]) {
+            return Err(CertificateFault::Malformed { what: "alternative names of two meanings".to_owned() });
+        }
         let anchors = bundle.anchors(now);
         let lists: Vec<_> = match &self.revocation {
             Revocation::Off => Vec::new(),

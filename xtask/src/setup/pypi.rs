@@ -51,6 +51,11 @@ pub(crate) fn envoy_binary(workspace: &Workspace) -> Option<PathBuf> {
     Some(ENVOY.at(workspace).join(ENVOY.heart)).filter(|binary| binary.is_file())
 }
 
+/// The directory that holds the Python package h2, if it has been installed.
+pub(crate) fn http2_package(workspace: &Workspace) -> Option<PathBuf> {
+    Some(HTTP2.at(workspace)).filter(|directory| directory.join(HTTP2.heart).is_file())
+}
+
 impl Parcel {
     fn at(self, workspace: &Workspace) -> PathBuf {
         workspace.artifact("tools").join(self.directory)

@@ -139,6 +139,9 @@ impl Subject {
         if let Some(envoy) = setup::envoy_binary(workspace) {
             test.env("SIDESTEP_ENVOY", envoy);
         }
+        if let Some(package) = setup::http2_package(workspace) {
+            test.env("SIDESTEP_H2", package);
+        }
         if policy == Policy::MustRun {
             test.env("SIDESTEP_MUST_RUN", "1");
         }

@@ -8,12 +8,12 @@ mod asked;
 mod asking;
 mod credentials;
 
-use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use sidestep_tests::mesh::Credentials;
-use sidestep_tests::{Place, Process};
+use sidestep_tests::{Place, Process, patience};
 
 use super::shipped;
 
@@ -37,7 +37,12 @@ impl Foreign {
 
     /// The next line that has `key` in it.
     fn tells(&self, key: &str) -> Value {
-        self.0.line(&format!("{key} of a foreign end"), |line| {
+        self.tells_within(patience(), key)
+    }
+
+    /// [`Self::tells`] with a patience of its own.
+    fn tells_within(&self, patience: Duration, key: &str) -> Value {
+        self.0.line_within(patience, &format!("{key} of a foreign end"), |line| {
             let told: Value = serde_json::from_str(line).ok()?;
             told.get(key).is_some().then_some(told)
         })
@@ -45,19 +50,10 @@ impl Foreign {
 }
 
 /// Runs a client's scenario to its end and hands on what it told last.
-fn ask<T: for<'a> Deserialize<'a>>(
-    place: Place<'_>,
-    credentials: Option<&Credentials>,
-    flags: &str,
-) -> T {
+fn ask<T: for<'a> Deserialize<'a>>(place: Place<'_>, credentials: Option<&Credentials>, flags: &str) -> T {
     let client = Foreign::start(place, "client.py", credentials, flags);
     client.0.succeed();
     let lines = client.0.stdout();
     let last = lines.last().unwrap_or_else(|| panic!("{flags} told nothing: {}", client.0.stderr()));
     serde_json::from_str(last).unwrap_or_else(|error| panic!("{flags} told {last}: {error}"))
-}
-
-/// A file's text.
-fn text(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
 }

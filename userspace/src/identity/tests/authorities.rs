@@ -108,3 +108,12 @@ fn an_intermediate_authority_sends_itself_along() {
         trust.verify(svid.chain(), crate::identity::trust::Bearer::Client, None, SystemTime::now());
     assert_eq!(verified, Ok(identity(WEB)), "for whoever believes the root alone");
 }
+
+#[test]
+fn an_empty_file_of_roots_counts_as_none() {
+    let home = TempDir::new().unwrap();
+    authority(home.path(), "cluster.local");
+    fs::write(home.path().join("ca.crt"), "").unwrap();
+    let authority = Authority::read(home.path()).unwrap();
+    assert!(authority.issue(&identity(WEB), HOUR, SystemTime::now()).is_ok());
+}

@@ -7,7 +7,6 @@ use serde_json::Value;
 use sidestep_tests::{Need, Sidestep, needs_capture};
 
 use super::asked::Scene;
-use crate::ask::{connect, echo};
 
 /// How much memory an abuse may cost, in KiB.
 const MOST: u64 = 8 << 10;
@@ -115,7 +114,8 @@ fn a_reader_that_takes_nothing_holds_one_window_and_loses_nothing() {
 fn a_writer_that_nobody_reads_from_is_held_back() {
     needs_capture!(Need::ForeignHttp2);
     let scene = Scene::new();
-    let stalled = crate::ask::listening(scene.server.app().peer(&format!("stall --listen {}", scene.server.v4(8091))));
+    let stalled =
+        crate::ask::listening(scene.server.app().peer(&format!("stall --listen {}", scene.server.v4(8091))));
     let sidecar: Sidestep<'_> = scene.sidecar();
     let before = sidecar.process.resident_kib();
     let answer: Value = scene.ask("", "fast-writer", &scene.server.v4(8091).to_string());
@@ -134,6 +134,6 @@ fn an_end_that_has_gone_without_a_word_is_noticed() {
     let _sidecar = scene.sidecar();
     let client = scene.start("silence", &scene.target());
     assert_eq!(client.tells("ready")["ready"], "200");
-    let after = client.tells_within("after", Duration::from_secs(60))["after"].as_f64().unwrap_or(f64::MAX);
+    let after = client.tells_within(Duration::from_secs(60), "after")["after"].as_f64().unwrap_or(f64::MAX);
     assert!((15.0..45.0).contains(&after), "cut off after {after} s; pings go out every 10 and may take 20");
 }

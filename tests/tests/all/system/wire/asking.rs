@@ -111,7 +111,10 @@ fn a_stream_that_is_refused_unseen_goes_through_another_tunnel() {
     // The foreign end serves one connection at a time: the first has to be over before the second is taken.
     assert_eq!(scene.dial().read, "hello");
     assert_eq!(sidecar.metric("sidestep_tunnels_total", &[("outcome", "retried")]), 1.0);
-    assert_eq!(sidecar.metric("sidestep_tunnels_total", &[("outcome", "opened"), ("direction", "outbound")]), 2.0);
+    assert_eq!(
+        sidecar.metric("sidestep_tunnels_total", &[("outcome", "opened"), ("direction", "outbound")]),
+        2.0
+    );
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! What the fuzzer starts from: one good input of each kind, and its simplest relatives.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ED25519,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
+
+/// Every target there is, by its name in tests/fuzz.
+pub(super) const TARGETS: [&str; 4] = ["leaf", "identity", "revocation", "bundle"];
+
+const NAME: &str = "spiffe://cluster.local/ns/shop/sa/web";
+
+/// Writes the seeds of a target into its corpus.
+pub(super) fn plant(target: &str, corpus: &Path) -> Result<()> {
+    let seeds = match target {
+        "leaf" => leaves()?,
+        "revocation" => lists()?,
+        "bundle" => bundles()?,
+        _ => identities(),
+    };
+    for (index, seed) in seeds.iter().enumerate() {
+        let path = corpus.join(format!("seed-{index}"));
+        fs::write(&path, seed).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A root and its key.
+fn authority(name: &str) -> Result<(rcgen::Certificate, Issuer<'static, KeyPair>)> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok((params.self_signed(&key)?, Issuer::new(params, key)))
+}
+
+fn leaves() -> Result<Vec<Vec<u8>>> {
+    let (_, issuer) = authority("root")?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::URI(NAME.try_into()?)];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let mut seeds = Vec::new();
+    for key in [KeyPair::generate()?, KeyPair::generate_for(&PKCS_ED25519)?] {
+        seeds.push(params.signed_by(&key, &issuer)?.der().to_vec());
+    }
+    params.subject_alt_names.push(SanType::DnsName("web.shop.svc".try_into()?));
+    params.subject_alt_names.push(SanType::IpAddress([10, 0, 0, 9].into()));
+    params.distinguished_name.push(DnType::CommonName, "web");
+    seeds.push(params.signed_by(&KeyPair::generate()?, &issuer)?.der().to_vec());
+    params.subject_alt_names.push(SanType::URI(NAME.try_into()?));
+    seeds.push(params.signed_by(&KeyPair::generate()?, &issuer)?.der().to_vec());
+    Ok(seeds)
+}
+
+fn lists() -> Result<Vec<Vec<u8>>> {
+    let (_, issuer) = authority("root")?;
+    let revoked = |serial: u64| RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: date_time_ymd(2026, 1, 1),
+        reason_code: Some(rcgen::RevocationReason::KeyCompromise),
+        invalidity_date: None,
+    };
+    let mut seeds = Vec::new();
+    for revoked_certs in [Vec::new(), vec![revoked(7), revoked(8)]] {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2027, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&issuer)?;
+        seeds.push(list.der().to_vec());
+        seeds.push(list.pem()?.into_bytes());
+    }
+    Ok(seeds)
+}
+
+fn bundles() -> Result<Vec<Vec<u8>>> {
+    let (one, two) = (authority("one")?.0.pem(), authority("two")?.0.pem());
+    Ok(vec![one.clone().into_bytes(), format!("a comment\n{one}\n{two}").into_bytes()])
+}
+
+fn identities() -> Vec<Vec<u8>> {
+    [NAME, "spiffe://a_b-c.d/ns/x.y/sa/_", "spiffe://td/ns/a/sa/b%00", "spiffe://td/ns/../sa/b"]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec()
+}
