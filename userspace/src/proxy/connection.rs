@@ -51,7 +51,9 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     let upstream = match way {
         Way::Plain(upstream) => upstream,
         Way::Tunnel(hop) => {
-            let Accepted { seat, leg, client, .. } = accepted;
+            let Accepted { seat, leg, client, second, .. } = accepted;
+            // The tunnel has its own: a descriptor kept for nothing would halve how many connections there can be.
+            drop(second);
             // Boxed, so that a connection without a tunnel does not take the memory of one with.
             return Box::pin(outbound::carry(&alive.instance, seat, leg, client, hop, record)).await;
         }

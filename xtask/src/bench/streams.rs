@@ -41,7 +41,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Streams> {
         match weighed {
             Ok(idle) => streams.ways.push(idle),
             Err(error) => {
-                streams.notes.push(format!("idle streams: {} is left out: {error:#}", mode.title()))
+                streams.notes.push(format!("idle streams: {} is left out: {error:#}", mode.title()));
             }
         }
     }

@@ -11,7 +11,7 @@ use super::growth::connections::Connections;
 use super::growth::workloads::{MOST, Workloads};
 use super::prefixes::{FEW, MANY, Prefixes};
 use super::spread::Spread;
-use super::streams::{Idle, STREAMS, Streams};
+use super::streams::{STREAMS, Streams};
 
 pub(crate) use comparison::of_comparison;
 
@@ -169,13 +169,12 @@ pub(crate) fn of_memory(crowd: Option<&Crowd>) -> Vec<Target> {
 /// The promises about streams that do nothing.
 pub(crate) fn of_streams(streams: Option<&Streams>) -> Vec<Target> {
     let tunnel = streams.and_then(Streams::tunnel);
-    let sides: [(&str, fn(&Idle) -> &Crowd); 2] = [("client", |it| &it.near), ("server", |it| &it.far)];
-    let target = |(whose, side): (&str, fn(&Idle) -> &Crowd)| {
+    let target = |whose, crowd: Option<Crowd>| {
         let what = format!("each of {STREAMS} idle streams, resident in the {whose}'s sidecar");
-        let found = Spread::of(tunnel.map(|idle| side(idle).bytes_per_connection() / 1024.0));
+        let found = Spread::of(crowd.map(|crowd| crowd.bytes_per_connection() / 1024.0));
         Target::at_most(what, 16.0, Unit::Kibibytes, found)
     };
-    sides.map(target).into()
+    vec![target("client", tunnel.map(|idle| idle.near)), target("server", tunnel.map(|idle| idle.far))]
 }
 
 /// The promise about few local ports.

@@ -5,12 +5,18 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
+use serde_json::json;
 
 use super::account::resident_bytes;
 use super::foreign::{self, End, Foreign, redirect};
 use super::mode::{Capture, Mode, Proxy};
+use super::streams::STREAMS;
 use crate::lab::{Authority, Lab, Log, Member, Pod, Sidecar};
 use crate::process::{capture, find_program};
+
+/// As many connections as either sidecar of a tunnel takes: more than ever stand, and the tunnels themselves are counted
+/// too.
+const MOST_CONNECTIONS: usize = 2 * STREAMS;
 
 /// One of the two ends of a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +157,7 @@ fn tunnel(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<(Beside, Beside)> {
         for (name, section) in more.as_object().into_iter().flatten() {
             sections[name] = section.clone();
         }
+        sections["relay"] = json!({ "max-connections": MOST_CONNECTIONS });
         anyhow::Ok(sections)
     };
     let start = |pod, member| Sidecar::start(lab, pod, &sections(member)?, Log::Off);

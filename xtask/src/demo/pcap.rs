@@ -38,6 +38,11 @@ pub(super) fn streams(recording: &[u8]) -> Result<Streams> {
         let direction =
             (SocketAddr::new(from, tcp.source_port()), SocketAddr::new(to, tcp.destination_port()));
         let stream = streams.entry(direction).or_default();
+        // What carries nothing says nothing of what is missing: after the end, for which a number is spent too, come
+        // acknowledgements.
+        if tcp.payload().is_empty() && !tcp.syn() {
+            continue;
+        }
         // A SYN counts as one byte.
         let first = tcp.sequence_number().wrapping_add(u32::from(tcp.syn()));
         stream.take(first, tcp.payload()).with_context(|| format!("{} to {}", direction.0, direction.1))?;
@@ -130,7 +135,8 @@ pub(super) mod tests {
             (15008, 4000, 7, b"z"),
             // Again, and a little more.
             (4000, 15008, 1, b"cde"),
-            (4000, 15008, 4, b""),
+            // After a FIN, which has a number too.
+            (4000, 15008, 5, b""),
         ]);
         let streams = streams(&file).unwrap();
         let bytes = |from: u16| {

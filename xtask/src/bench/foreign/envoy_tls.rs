@@ -59,11 +59,11 @@ fn near(end: End<'_>, server: &[SocketAddr]) -> Value {
     let chains: Vec<Value> = server.iter().map(chain).collect();
     let listener = listener(
         SocketAddr::from(([0, 0, 0, 0], PORT)),
-        json!([{
+        &[json!({
             "name": "envoy.filters.listener.original_dst",
             "typed_config": { "@type": of_type("filters.listener.original_dst", "OriginalDst") },
-        }]),
-        json!(chains),
+        })],
+        &chains,
     );
     let transport = json!({
         "name": "envoy.transport_sockets.tls",
@@ -93,7 +93,7 @@ fn far(end: End<'_>, server: &[SocketAddr]) -> Value {
                 },
             },
         });
-        listener(encrypted(*at), json!([]), json!([chain]))
+        listener(encrypted(*at), &[], &[chain])
     });
     let clusters = server.iter().map(|at| cluster(*at, *at));
     json!({
@@ -104,7 +104,7 @@ fn far(end: End<'_>, server: &[SocketAddr]) -> Value {
     })
 }
 
-fn listener(at: SocketAddr, filters: Value, chains: Value) -> Value {
+fn listener(at: SocketAddr, filters: &[Value], chains: &[Value]) -> Value {
     json!({
         "name": format!("at-{}", at.port()),
         "address": address(at),
