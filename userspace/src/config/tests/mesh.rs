@@ -289,3 +289,19 @@ fn a_new_identity_waits_for_a_restart_with_all_that_was_decided_for_it() {
     assert_eq!(other.restart_only_changes(&new), ["identity"]);
     assert_eq!(new.keeping(&other), other);
 }
+
+#[test]
+fn the_mesh_of_the_readme_is_valid() {
+    let readme = include_str!("../../../../README.md");
+    let (_, rest) = readme.split_once("```yaml mesh\n").expect("the README shows a mesh");
+    let (text, _) = rest.split_once("```").expect("its block ends");
+    // The files that it names are not on this machine: what they say is another test's.
+    let text: String = text.lines().filter(|line| !line.starts_with("peer-authentication")).fold(
+        String::new(),
+        |text, line| text + line + "\n",
+    );
+    let config = config(&text);
+    assert!(config.identity.is_some());
+    let db = config.directory.workload("10.0.0.9".parse().unwrap()).expect("db is known");
+    assert_eq!(db.identity.as_str(), "spiffe://cluster.local/ns/shop/sa/db");
+}

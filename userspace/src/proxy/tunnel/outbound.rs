@@ -177,3 +177,26 @@ fn refusal(status: StatusCode) -> io::Error {
         format!("the other end of the tunnel answered {}: {meaning}", status.as_u16()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_connection_through_a_tunnel_takes_little_memory() {
+        fn size<A, B, C, D, E, F, R: Future>(_: impl FnOnce(A, B, C, D, E, F) -> R) -> usize {
+            size_of::<R>()
+        }
+        fn borrowed(
+            instance: &'static Arc<Instance>,
+            seat: Seat,
+            client: Leg,
+            address: ClientAddr,
+            hop: Hop,
+            record: Record,
+        ) -> impl Future<Output = ()> {
+            carry(instance, seat, client, address, hop, record)
+        }
+        assert!(size(borrowed) <= 3072, "the future of one connection takes {} bytes", size(borrowed));
+    }
+}
