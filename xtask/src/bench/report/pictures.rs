@@ -63,7 +63,7 @@ pub(super) const PICTURES: [Picture; 5] = [
     },
     Picture {
         name: "proxy-cpu",
-        title: "Processor time of the proxy",
+        title: "Processor time of all proxies in the way",
         label: "µs per operation",
         works: &[Work::PingPong, Work::Request, Work::HttpMany],
         of: |comparison, mode, work, seating| comparison.figure(mode, work, seating, Figure::ProxyCpu),
@@ -71,7 +71,7 @@ pub(super) const PICTURES: [Picture; 5] = [
     },
     Picture {
         name: "memory",
-        title: "Most resident memory of the proxy",
+        title: "Most resident memory of the proxy beside the client",
         label: "MB",
         works: &[Work::HttpMany, Work::HttpCrowd],
         of: |comparison, mode, work, seating| comparison.figure(mode, work, seating, Figure::PeakRss),
