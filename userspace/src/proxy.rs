@@ -55,7 +55,7 @@ pub struct Limits {
     /// quarter times this long after the last byte: activity is looked for four times per timeout instead of
     /// being noted at every byte.
     pub idle_timeout: Duration,
-    /// How many connections may be open at once, both directions and tunnels together. One more is reset.
+    /// How many connections may be open at once, both directions together, and how many tunnels. One more is reset.
     pub max_connections: usize,
     /// How long a tunnel that we dialled may carry nothing before it is closed.
     pub tunnel_idle_timeout: Duration,

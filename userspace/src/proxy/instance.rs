@@ -70,6 +70,8 @@ struct Live {
     cut: u64,
     /// `None` while a connection is being spawned.
     tasks: HashMap<u64, Option<AbortHandle>>,
+    /// How many of them are tunnels and not connections.
+    tunnels: usize,
 }
 
 impl Instance {
@@ -109,17 +111,23 @@ impl Instance {
         Listening::start(Arc::clone(self), listener, entry)
     }
 
-    /// How many connections are open, both directions and tunnels together.
+    /// How many connections are open, both directions together.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.live().tasks.len()
+        let live = self.live();
+        live.tasks.len() - live.tunnels
     }
 
-    /// Resolves when no connection is open. Close the listeners first, or it may never.
+    /// How many tunnels are open, those that we dialled and those that others did.
+    pub(super) fn open_tunnels(&self) -> usize {
+        self.live().tunnels
+    }
+
+    /// Resolves when no connection and no tunnel is open. Close the listeners first, or it may never.
     pub async fn idle(&self) {
         loop {
             let notified = self.idle.notified();
-            if self.active() == 0 {
+            if self.live().tasks.is_empty() {
                 return;
             }
             notified.await;
@@ -200,15 +208,31 @@ impl Instance {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_as(Kind::Connection, runtime, connection);
+    }
+
+    /// [`Self::spawn`] for a tunnel, which ends as connections do but is none.
+    pub(super) fn spawn_tunnel<F>(self: &Arc<Self>, runtime: &Handle, tunnel: impl FnOnce(Alive) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_as(Kind::Tunnel, runtime, tunnel);
+    }
+
+    fn spawn_as<F>(self: &Arc<Self>, kind: Kind, runtime: &Handle, connection: impl FnOnce(Alive) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let id = {
             let mut live = self.live();
+            live.tunnels += usize::from(kind == Kind::Tunnel);
             let id = live.next;
             live.next += 1;
             live.tasks.insert(id, None);
             id
         };
         // Not under the lock: a runtime that shuts down drops the future here and now, and the guard takes the lock.
-        let task = runtime.spawn(connection(Alive { instance: Arc::clone(self), id })).abort_handle();
+        let task = runtime.spawn(connection(Alive { instance: Arc::clone(self), id, kind })).abort_handle();
         let mut live = self.live();
         if id < live.cut {
             task.abort();
@@ -224,16 +248,25 @@ impl Instance {
     }
 }
 
-/// Counts one connection as active.
+/// Counts one connection, or one tunnel, as open.
 pub(super) struct Alive {
     pub(super) instance: Arc<Instance>,
     id: u64,
+    kind: Kind,
+}
+
+/// What a task stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Connection,
+    Tunnel,
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
         let mut live = self.instance.live();
         live.tasks.remove(&self.id);
+        live.tunnels -= usize::from(self.kind == Kind::Tunnel);
         if live.tasks.is_empty() {
             // A burst of connections must not leave its table behind for the rest of the instance's life.
             live.tasks.shrink_to(64);

@@ -233,14 +233,14 @@ impl Ours {
         let client = ClientAddr(canonical(peer));
         let limit = self.instance.limits().max_connections;
         if entry == Entry::Tunnel {
-            if self.instance.active() >= limit {
+            if self.instance.open_tunnels() >= limit {
                 self.instance.count_over_limit();
             } else {
                 // The connections within dial for themselves.
                 drop(second);
                 let local = canonical(stream.local_addr()?);
                 let dialled = Dialled { seat, stream, client, local };
-                self.instance.spawn(&runtime, |alive| server::serve(alive, dialled));
+                self.instance.spawn_tunnel(&runtime, |alive| server::serve(alive, dialled));
             }
             return Ok(());
         }

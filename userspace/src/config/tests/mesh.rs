@@ -296,10 +296,10 @@ fn the_mesh_of_the_readme_is_valid() {
     let (_, rest) = readme.split_once("```yaml mesh\n").expect("the README shows a mesh");
     let (text, _) = rest.split_once("```").expect("its block ends");
     // The files that it names are not on this machine: what they say is another test's.
-    let text: String = text.lines().filter(|line| !line.starts_with("peer-authentication")).fold(
-        String::new(),
-        |text, line| text + line + "\n",
-    );
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("peer-authentication"))
+        .fold(String::new(), |text, line| text + line + "\n");
     let config = config(&text);
     assert!(config.identity.is_some());
     let db = config.directory.workload("10.0.0.9".parse().unwrap()).expect("db is known");

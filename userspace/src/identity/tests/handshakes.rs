@@ -69,7 +69,7 @@ async fn two_workloads_of_one_authority_meet() {
     assert_eq!(web.verify_again(client.peer_certificates().unwrap()), Ok(()));
     assert_eq!(client.alpn_protocol(), Some(&b"h2"[..]));
     assert_eq!(server.server_name(), None, "no server name is sent");
-    assert_eq!(client.negotiated_cipher_suite(), Some(cipher_suite::TLS13_AES_256_GCM_SHA384));
+    assert_eq!(client.negotiated_cipher_suite(), Some(cipher_suite::TLS13_AES_128_GCM_SHA256));
     assert_eq!(
         client.negotiated_key_exchange_group().unwrap().name(),
         NamedGroup::X25519MLKEM768,

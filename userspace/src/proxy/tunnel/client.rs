@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::keepalive::Keepalive;
 use super::pool::Ends;
 use super::relay::Channel;
-use super::terms::{self, CLIENT_STREAMS, PING_PERIOD};
+use super::terms::{self, CLIENT_STREAMS, PING_PERIOD, TLS_BUFFER};
 use super::wire::Wire;
 use super::{fault, of_h2};
 use crate::model::{Fault, Side};
@@ -182,7 +182,8 @@ async fn connect(
     // An address is never sent as SNI (RFC 6066, section 3); identities are compared, not names.
     let name = ServerName::IpAddress(ends.address.ip().into());
     let secured = TlsConnector::from(tls).connect(name, Wire::new(stream)).await;
-    let secured = secured.map_err(|source| Fault::new(Side::Peer, "shake hands with tunnel", source))?;
+    let mut secured = secured.map_err(|source| Fault::new(Side::Peer, "shake hands with tunnel", source))?;
+    secured.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let shaken = terms::client().handshake(secured).await;
     shaken.map_err(|error| Fault::new(Side::Peer, "open tunnel", of_h2(error)))
 }

@@ -125,7 +125,7 @@ impl Pool {
         let (ends, seat) = (ends.clone(), seat.another());
         let runtime = seat.runtime().clone();
         // A task of its own: whoever asked first may go away while others wait.
-        instance.spawn(&runtime, |alive| async move {
+        instance.spawn_tunnel(&runtime, |alive| async move {
             let instance = Arc::clone(&alive.instance);
             let begun = Begun { pool: &instance.pool, ends: &ends, tunnel: None };
             match client::dial(&instance, &ends, seat).await {

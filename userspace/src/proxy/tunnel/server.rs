@@ -103,7 +103,8 @@ async fn shake_hands(instance: &Instance, stream: TcpStream) -> Result<Shaken, F
         credentials.server().map_err(|source| Fault::new(Side::Agent, "present certificate", source))?;
     let ourselves = credentials.identity();
     let secured = TlsAcceptor::from(tls).accept(Wire::new(stream)).await;
-    let secured = secured.map_err(|source| Fault::new(Side::Peer, "shake hands with tunnel", source))?;
+    let mut secured = secured.map_err(|source| Fault::new(Side::Peer, "shake hands with tunnel", source))?;
+    secured.get_mut().1.set_buffer_limit(Some(terms::TLS_BUFFER));
     let chain = secured.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
     let identity =
         credentials.peer(&chain).map_err(|source| Fault::new(Side::Peer, "read identity", source))?;

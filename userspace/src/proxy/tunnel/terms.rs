@@ -20,6 +20,9 @@ pub(super) const CLIENT_STREAMS: usize = 100;
 /// Bytes of one stream that wait to be encrypted.
 const SEND_BUFFER: usize = 256 << 10;
 
+/// Bytes that TLS encrypts ahead of the socket: two of the largest pieces of a stream go out in one system call.
+pub(super) const TLS_BUFFER: usize = 160 << 10;
+
 /// How often the other end is pinged.
 pub(super) const PING_PERIOD: Duration = Duration::from_secs(10);
 /// How long its answer may take before it counts as gone.
