@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::balance::Balance;
@@ -18,7 +18,7 @@ use super::route::Neighbours;
 use super::throttle::Throttle;
 use super::tunnel::pool::Pool;
 use super::tunnel::tally::{Tally, TunnelCounts};
-use super::tunnel::{Admission, Tunnelling};
+use super::tunnel::{Admission, HANDSHAKES, Tunnelling};
 use super::workers::Workers;
 use super::{Entry, Handoffs, Limits};
 use crate::model::{Observer, OriginalDst};
@@ -38,6 +38,8 @@ pub struct Instance {
     pub(super) own: OwnListeners,
     pub(super) pool: Pool,
     pub(super) tunnels: Tally,
+    /// Places for handshakes with whoever dials a tunnel.
+    pub(super) handshakes: Semaphore,
     pub(super) balance: Balance,
     /// Lines about refused connections, which a pod can cause at will.
     pub(super) refusals: Throttle,
@@ -91,6 +93,7 @@ impl Instance {
             own: OwnListeners::default(),
             pool: Pool::default(),
             tunnels: Tally::default(),
+            handshakes: Semaphore::new(HANDSHAKES),
             balance: Balance::default(),
             refusals: Throttle::new(Duration::from_secs(1)),
             live: Mutex::default(),

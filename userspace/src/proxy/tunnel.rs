@@ -30,12 +30,14 @@ mod terms;
 mod wire;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
+use super::instance::Instance;
 use crate::model::{ClientAddr, Identity, OriginalDst, Reason};
 
 /// What proves who we are, and who others are.
@@ -95,6 +97,26 @@ pub struct Tunnelling {
     pub credentials: Arc<dyn Credentials>,
     /// Its name, for those at the other end.
     pub workload: String,
+}
+
+/// Handshakes with whoever dials that are under way at once; more of them wait for a place. Whoever has not proved who it is
+/// cannot make us hold more than this.
+pub(super) const HANDSHAKES: usize = 256;
+
+/// The certificates that the other end of a tunnel proved itself with, its own first.
+type Chain = Vec<CertificateDer<'static>>;
+
+/// Whether a tunnel may stay, now that something else is trusted or revoked.
+fn verify_again(
+    instance: &Instance,
+    chain: &[CertificateDer<'_>],
+    peer: &Identity,
+    address: SocketAddr,
+) -> io::Result<()> {
+    let Some(tunnelling) = &instance.tunnelling else { return Ok(()) };
+    tunnelling.credentials.verify_again(chain).inspect_err(|error| {
+        tracing::warn!(%error, %address, %peer, "tunnel cut: the other end's certificate is no longer good");
+    })
 }
 
 /// An error with a sentence of its own.

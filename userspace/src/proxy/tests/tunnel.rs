@@ -346,6 +346,30 @@ async fn a_revoked_peer_is_cut_off_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_revoked_is_spoken_to_no_more() {
+    let mesh = Mesh::start();
+    let app = mesh.app().await;
+    let (mut client, mut served) = mesh.pair(&app).await;
+    mesh.client.credentials.revoked.lock().unwrap().push(identity("db"));
+    mesh.client.credentials.changes.send_modify(|count| *count += 1);
+    assert!(hear_all(&mut client).await.is_err());
+    assert!(hear_all(&mut served).await.is_err());
+}
+
+#[tokio::test]
+async fn strangers_that_say_nothing_keep_nobody_out_for_long() {
+    let limits = Limits { connect_timeout: Duration::from_secs(2), ..LIMITS };
+    let mesh = Mesh::with(limits, Admitted::default(), "db");
+    let mut silent = Vec::new();
+    for _ in 0..crate::proxy::tunnel::HANDSHAKES + 8 {
+        silent.push(TcpStream::connect((mesh.address, TUNNEL_PORT)).await.unwrap());
+    }
+    eventually(|| mesh.server.instance.tunnel_counts().refused > 0).await;
+    let app = mesh.app().await;
+    mesh.pair(&app).await;
+}
+
+#[tokio::test]
 async fn a_service_is_reached_at_an_endpoint_through_its_tunnel() {
     let mesh = Mesh::start();
     let app = mesh.app().await;

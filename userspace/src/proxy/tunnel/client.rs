@@ -14,6 +14,7 @@ use http::{Request, StatusCode};
 use hyper::body::Bytes;
 use rustls::pki_types::ServerName;
 use socket2::Domain;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -23,7 +24,7 @@ use super::pool::Ends;
 use super::relay::Channel;
 use super::terms::{self, CLIENT_STREAMS, PING_PERIOD, TLS_BUFFER};
 use super::wire::Wire;
-use super::{fault, of_h2};
+use super::{Chain, fault, of_h2, verify_again};
 use crate::model::{Fault, Side};
 use crate::proxy::dial;
 use crate::proxy::instance::Instance;
@@ -143,7 +144,7 @@ pub(super) async fn dial(
     let dialled = timeout(patience, connect(instance, ends))
         .await
         .unwrap_or_else(|_elapsed| Err(Fault::new(Side::Peer, "dial tunnel", dial::late(patience))));
-    let (requests, mut connection) = match dialled {
+    let Dialled { requests, mut connection, chain, trust } = match dialled {
         Ok(dialled) => dialled,
         Err(fault) => {
             instance.tunnels.count_failed_dial();
@@ -161,18 +162,26 @@ pub(super) async fn dial(
         closing: AtomicBool::new(false),
         idle_since: Mutex::new(now),
     });
-    Ok((tunnel, Driver { connection, keepalive }))
+    Ok((tunnel, Driver { connection, keepalive, chain, trust }))
 }
 
-async fn connect(
-    instance: &Instance,
-    ends: &Ends,
-) -> Result<(SendRequest<Bytes>, Connection<TlsStream<Wire>>), Fault> {
+/// A tunnel whose handshakes are done.
+struct Dialled {
+    requests: SendRequest<Bytes>,
+    connection: Connection<TlsStream<Wire>>,
+    /// What the other end proved itself with.
+    chain: Chain,
+    /// Changes when that is worth verifying again.
+    trust: watch::Receiver<u64>,
+}
+
+async fn connect(instance: &Instance, ends: &Ends) -> Result<Dialled, Fault> {
     let agent = |doing| move |source| Fault::new(Side::Agent, doing, source);
     let Some(tunnelling) = &instance.tunnelling else {
         let none = fault(io::ErrorKind::Unsupported, "the workload has no identity to prove (identity)");
         return Err(Fault::new(Side::Agent, "dial tunnel", none));
     };
+    let trust = tunnelling.credentials.changes();
     let tls = tunnelling.credentials.client(&ends.destination).map_err(agent("present certificate"))?;
     let socket = dial::socket(Domain::for_address(ends.address)).map_err(agent("open socket"))?;
     let stream = dial::connect(socket, ends.address).await.map_err(|source| {
@@ -184,18 +193,24 @@ async fn connect(
     let secured = TlsConnector::from(tls).connect(name, Wire::new(stream)).await;
     let mut secured = secured.map_err(|source| Fault::new(Side::Peer, "shake hands with tunnel", source))?;
     secured.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+    let chain = secured.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
     let shaken = terms::client().handshake(secured).await;
-    shaken.map_err(|error| Fault::new(Side::Peer, "open tunnel", of_h2(error)))
+    let (requests, connection) =
+        shaken.map_err(|error| Fault::new(Side::Peer, "open tunnel", of_h2(error)))?;
+    Ok(Dialled { requests, connection, chain, trust })
 }
 
 /// What keeps a tunnel going.
 pub(super) struct Driver {
     connection: Connection<TlsStream<Wire>>,
     keepalive: Keepalive,
+    chain: Chain,
+    trust: watch::Receiver<u64>,
 }
 
 impl Driver {
-    /// Drives the tunnel to its end: the other end closed it or fell silent, or it carried nothing for too long.
+    /// Drives the tunnel to its end: the other end closed it, fell silent or lost our trust, or it carried nothing for too
+    /// long.
     pub(super) async fn drive(mut self, instance: &Instance, ends: &Ends, known: Weak<Tunnel>) {
         let mut draining = instance.draining();
         let patience = instance.limits().tunnel_idle_timeout;
@@ -206,27 +221,40 @@ impl Driver {
         };
         let mut drained = pin!(draining.wait_for(|draining| *draining));
         let mut told = false;
-        let ended = poll_fn(|context| {
-            if let Poll::Ready(ended) = pin!(&mut self.connection).poll(context) {
-                return Poll::Ready(ended.map_err(of_h2));
-            }
-            if let Poll::Ready(silent) = self.keepalive.poll(context, || {}) {
-                return Poll::Ready(Err(silent));
-            }
-            if !told && drained.as_mut().poll(context).is_ready() {
-                told = true;
-                look = tokio::time::interval(SHORTEST_LOOK);
-            }
-            while look.poll_tick(context).is_ready() {
-                if let Some(tunnel) = known.upgrade()
-                    && tunnel.idle_for().is_some_and(|idle| told || idle >= patience)
-                {
-                    retire(&tunnel);
+        let ended = loop {
+            let mut changed = pin!(self.trust.changed());
+            let event = poll_fn(|context| {
+                if let Poll::Ready(ended) = pin!(&mut self.connection).poll(context) {
+                    return Poll::Ready(Event::Ended(ended.map_err(of_h2)));
+                }
+                if let Poll::Ready(silent) = self.keepalive.poll(context) {
+                    return Poll::Ready(Event::Ended(Err(silent)));
+                }
+                if let Poll::Ready(Ok(())) = changed.as_mut().poll(context) {
+                    return Poll::Ready(Event::TrustChanged);
+                }
+                if !told && drained.as_mut().poll(context).is_ready() {
+                    told = true;
+                    look = tokio::time::interval(SHORTEST_LOOK);
+                }
+                while look.poll_tick(context).is_ready() {
+                    if let Some(tunnel) = known.upgrade()
+                        && tunnel.idle_for().is_some_and(|idle| told || idle >= patience)
+                    {
+                        retire(&tunnel);
+                    }
+                }
+                Poll::Pending
+            });
+            match event.await {
+                Event::Ended(ended) => break ended,
+                Event::TrustChanged => {
+                    if let Err(error) = verify_again(instance, &self.chain, &ends.destination, ends.address) {
+                        break Err(error);
+                    }
                 }
             }
-            Poll::Pending
-        })
-        .await;
+        };
         if let Some(tunnel) = known.upgrade() {
             retire(&tunnel);
         }
@@ -236,4 +264,10 @@ impl Driver {
             Err(error) => tracing::debug!(%error, %address, peer = %ends.destination, "tunnel broke"),
         }
     }
+}
+
+/// What happens to a tunnel.
+enum Event {
+    Ended(io::Result<()>),
+    TrustChanged,
 }

@@ -26,9 +26,8 @@ impl Keepalive {
         Self { pings, ticks, awaited: None }
     }
 
-    /// Ready with an error once the other end has not answered in time, or the connection is gone. `tick` is called
-    /// once per period.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, mut tick: impl FnMut()) -> Poll<io::Error> {
+    /// Ready with an error once the other end has not answered in time, or the connection is gone.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             if let (Some(pings), Some(_)) = (&mut self.pings, self.awaited)
                 && let Poll::Ready(pong) = pings.poll_pong(context)
@@ -41,7 +40,6 @@ impl Keepalive {
             if self.ticks.poll_tick(context).is_pending() {
                 return Poll::Pending;
             }
-            tick();
             match self.awaited {
                 Some(since) if since.elapsed() >= PING_PATIENCE => {
                     return Poll::Ready(silent(since.elapsed()));

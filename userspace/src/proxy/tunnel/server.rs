@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use h2::server::Connection;
 use hyper::body::Bytes;
-use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -22,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 use super::keepalive::Keepalive;
 use super::stream;
 use super::wire::Wire;
-use super::{fault, of_h2, terms};
+use super::{Chain, fault, of_h2, terms, verify_again};
 use crate::model::{ClientAddr, Direction, Fault, Identity, OriginalDst, Reason, Side, Tier};
 use crate::proxy::dial::late;
 use crate::proxy::instance::{Alive, Instance};
@@ -52,7 +51,12 @@ pub(in crate::proxy) async fn serve(alive: Alive, dialled: Dialled) {
     let instance = Arc::clone(&alive.instance);
     let Dialled { seat, stream, client, local } = dialled;
     let patience = instance.limits().connect_timeout;
-    let shaken = timeout(patience, shake_hands(&instance, stream)).await;
+    let shaken = timeout(patience, async {
+        // The semaphore is never closed.
+        let _place = instance.handshakes.acquire().await;
+        shake_hands(&instance, stream).await
+    });
+    let shaken = shaken.await;
     let shaken = shaken
         .unwrap_or_else(|_elapsed| Err(Fault::new(Side::Peer, "shake hands with tunnel", late(patience))));
     let Shaken { connection, identity, chain, ourselves, trust } = match shaken {
@@ -113,8 +117,6 @@ async fn shake_hands(instance: &Instance, stream: TcpStream) -> Result<Shaken, F
     Ok(Shaken { connection, identity, chain, ourselves, trust })
 }
 
-type Chain = Vec<CertificateDer<'static>>;
-
 /// A tunnel that stands.
 struct Serving<'a> {
     instance: &'a Arc<Instance>,
@@ -145,7 +147,7 @@ impl Serving<'_> {
                         self.instance
                             .spawn(&runtime, |alive| stream::serve(alive, peer, seat, request, respond));
                     }
-                    if let Poll::Ready(silent) = keepalive.poll(context, || {}) {
+                    if let Poll::Ready(silent) = keepalive.poll(context) {
                         return Poll::Ready(Event::Ended(Err(silent)));
                     }
                     if !told && drained.as_mut().poll(context).is_ready() {
@@ -165,18 +167,12 @@ impl Serving<'_> {
                     told = true;
                     self.connection.graceful_shutdown();
                 }
-                Event::TrustChanged => self.verify_again()?,
+                Event::TrustChanged => {
+                    let Peer { identity, client, .. } = &**self.peer;
+                    verify_again(self.instance, &self.chain, identity, client.0)?;
+                }
             }
         }
-    }
-
-    /// Cuts the tunnel and all its streams if the other end's certificate is no longer good.
-    fn verify_again(&self) -> io::Result<()> {
-        let Some(tunnelling) = &self.instance.tunnelling else { return Ok(()) };
-        tunnelling.credentials.verify_again(&self.chain).inspect_err(|error| {
-            let Peer { identity, client, .. } = &**self.peer;
-            tracing::warn!(%error, %client, peer = %identity, "tunnel cut: its certificate is no longer good");
-        })
     }
 }
 
