@@ -13,3 +13,4 @@ pub mod rcu;
 pub mod ready;
 pub mod socket;
 pub mod spawn;
+pub mod text;

@@ -25,6 +25,7 @@ use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
 use crate::proxy::{Admission, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown};
+use crate::sys::text;
 use crate::telemetry::Telemetry;
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
@@ -124,6 +125,9 @@ impl Serving {
 
     /// Declares the workload served.
     pub(super) fn ready(&self) {
+        if let Err(error) = text::give_back() {
+            tracing::debug!(%error, "what only the start needed stays resident");
+        }
         self.readiness.set(State::Ready);
         tracing::info!("serving");
     }
