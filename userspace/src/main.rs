@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use sidestep::sys::allocator::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
 fn main() -> ExitCode {
     sidestep::agent::main()
 }

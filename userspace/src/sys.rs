@@ -2,6 +2,7 @@
 //! agent is below here.
 
 pub mod addresses;
+pub mod allocator;
 pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
