@@ -250,6 +250,16 @@ impl Process {
         self.status_field("VmRSS:")
     }
 
+    /// Memory of its own in KiB, from `RssAnon` of proc_pid_status(5): what something costs it, whatever pages of its code
+    /// happen to be mapped.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn own_kib(&self) -> u64 {
+        self.status_field("RssAnon:")
+    }
+
     /// How many descriptors it has open.
     #[must_use]
     pub fn descriptors(&self) -> usize {

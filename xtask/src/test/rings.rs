@@ -48,7 +48,9 @@ impl Ring {
     fn patience(self) -> Duration {
         Duration::from_mins(match self {
             Self::Pure | Self::Direct | Self::System => 30,
-            Self::Kernel | Self::Vm => 20,
+            Self::Kernel => 20,
+            // Emulated, a certificate takes as long as a connection does elsewhere.
+            Self::Vm => 35,
         })
     }
 }

@@ -29,12 +29,12 @@ fn eight_thousand_connections_are_held_for_twelve_kibibytes_each() {
     let place = client.sidecar().with_descriptors(DESCRIPTORS);
     let config = Config::of(&client).without_inbound();
     let sidestep = Sidestep::start(&client, place, &["sidecar"], &config).ready();
-    let (before, idle) = (sidestep.process.resident_kib(), sidestep.process.descriptors());
+    let (before, idle) = (sidestep.process.own_kib(), sidestep.process.descriptors());
     let hold = client.app().with_descriptors(DESCRIPTORS);
     let hold = hold.peer(&format!("hold {} --count {CONNECTIONS}", server.v4(8080)));
     assert_eq!(held(&hold), (CONNECTIONS, None));
     sidestep.counted("outbound", "proxy", "default", CONNECTIONS);
-    let grown = sidestep.process.resident_kib() - before;
+    let grown = sidestep.process.own_kib() - before;
     assert!(grown <= CONNECTIONS * EACH_KIB, "{grown} KiB for {CONNECTIONS} connections");
     println!("{before} KiB without, {grown} KiB more with {CONNECTIONS} connections");
     hold.succeed();

@@ -43,7 +43,7 @@ fn a_slow_reader_costs_less_than_four_mebibytes() {
     let stall = listening(server.app().peer(&format!("stall --listen {}", server.v4(8080))));
     let near = Sidestep::sidecar(&client, &Config::of(&client));
     let far = Sidestep::sidecar(&server, &Config::of(&server));
-    let before = [&near, &far].map(|sidestep| sidestep.process.resident_kib());
+    let before = [&near, &far].map(|sidestep| sidestep.process.own_kib());
     let flood = client.app().peer(&format!("flood {} --bytes {BYTES}", server.v4(8080)));
     let accepted = flood.event("a stalled writer", |event| match event {
         Event::Stalled { bytes } => Some(bytes),
@@ -51,7 +51,7 @@ fn a_slow_reader_costs_less_than_four_mebibytes() {
     });
     assert!(accepted < BYTES, "back-pressure must reach the writer");
     for (sidestep, before) in [&near, &far].into_iter().zip(before) {
-        let now = sidestep.process.resident_kib();
+        let now = sidestep.process.own_kib();
         assert!(now < before + ALLOWED_KIB, "{before} KiB before, {now} KiB while the reader sleeps");
     }
     stall.say("go");
@@ -130,14 +130,14 @@ fn ten_thousand_connects_to_a_dead_upstream_are_survived() {
     let (client, server) = Pod::pair();
     let _echo = echo(&server, "right", server.v4(8080), "");
     let sidestep = Sidestep::sidecar(&client, &Config::of(&client).without_inbound());
-    let (before, idle) = (sidestep.process.resident_kib(), sidestep.process.descriptors());
+    let (before, idle) = (sidestep.process.own_kib(), sidestep.process.descriptors());
     let storm = client.app().peer(&format!("storm {} --count 10000 --parallel 8", server.v4(9)));
     let (answered, failures) = storm_result(&storm);
     assert_eq!((answered, failures.values().sum::<u64>()), (0, 10_000), "{failures:?}");
     assert!(!failures.keys().any(|why| why.contains("expected")), "an orderly end is no error: {failures:?}");
     sidestep.counted("outbound", "proxy", "default", 10_000);
     eventually_true("the instance has closed its descriptors", || sidestep.process.descriptors() <= idle + 4);
-    let after = sidestep.process.resident_kib();
+    let after = sidestep.process.own_kib();
     assert!(after < before + GROWTH_KIB, "{before} KiB before, {after} KiB after");
     assert_eq!(connect(&client, &format!("{} --send hello", server.v4(8080))).read, "right\nhello");
 }

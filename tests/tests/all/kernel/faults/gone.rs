@@ -112,7 +112,7 @@ fn a_killed_app_gives_back_all_that_its_transfers_took() {
     let (client, server) = pair_with_bounded_buffers();
     let sidestep = Sidestep::sidecar(&client, &Config::of(&client).without_inbound());
     let idle = sidestep.process.idle_descriptors();
-    let before = sidestep.process.resident_kib();
+    let before = sidestep.process.own_kib();
     let stalls: Vec<_> = (0..FLOODS)
         .map(|index| {
             listening(server.app().peer(&format!("stall --listen {}", server.v4(8000 + index as u16))))
@@ -143,7 +143,7 @@ fn a_killed_app_gives_back_all_that_its_transfers_took() {
         FLOODS => Ok(()),
         lines => Err(lines),
     });
-    let after = sidestep.process.resident_kib();
+    let after = sidestep.process.own_kib();
     assert!(after < before + GROWTH_KIB, "{before} KiB before, {after} KiB after");
 }
 

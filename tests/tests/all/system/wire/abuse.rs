@@ -34,12 +34,12 @@ fn abuse(scenario: &str) -> Abused {
     let sidecar = scene.sidecar();
     // What the first connection costs is not the abuse's.
     let _warm: Value = scene.ask("", "echo", &scene.target());
-    let before = sidecar.process.resident_kib();
+    let before = sidecar.process.own_kib();
     let client = scene.start(scenario, &scene.target());
     let answered: Value = scene.ask("", "echo", &scene.target());
     assert_eq!(answered["status"], "200", "somebody else during {scenario}");
     client.0.succeed();
-    let cost = sidecar.process.resident_kib().saturating_sub(before);
+    let cost = sidecar.process.own_kib().saturating_sub(before);
     assert!(cost <= MOST, "{scenario} cost {cost} KiB");
     let lines = client.0.stdout();
     let last = lines.last().cloned().unwrap_or_default();
@@ -100,10 +100,10 @@ fn a_reader_that_takes_nothing_holds_one_window_and_loses_nothing() {
     );
     source.line("that it listens", |line| (line == "up").then_some(()));
     let sidecar = scene.sidecar();
-    let before = sidecar.process.resident_kib();
+    let before = sidecar.process.own_kib();
     let client = scene.start("slow-reader", &target.to_string());
     assert_eq!(client.tells("ready")["ready"], "200");
-    let cost = sidecar.process.resident_kib().saturating_sub(before);
+    let cost = sidecar.process.own_kib().saturating_sub(before);
     assert!(cost <= MOST, "a slow reader cost {cost} KiB");
     client.0.say("go on\n");
     assert_eq!(client.tells("heard")["heard"], length);
@@ -117,9 +117,9 @@ fn a_writer_that_nobody_reads_from_is_held_back() {
     let stalled =
         crate::ask::listening(scene.server.app().peer(&format!("stall --listen {}", scene.server.v4(8091))));
     let sidecar: Sidestep<'_> = scene.sidecar();
-    let before = sidecar.process.resident_kib();
+    let before = sidecar.process.own_kib();
     let answer: Value = scene.ask("", "fast-writer", &scene.server.v4(8091).to_string());
-    let cost = sidecar.process.resident_kib().saturating_sub(before);
+    let cost = sidecar.process.own_kib().saturating_sub(before);
     assert_eq!(answer["status"], "200", "{answer}");
     let sent = answer["sent"].as_u64().unwrap_or(u64::MAX);
     assert!(sent < 64 << 20, "{sent} bytes were taken though nobody reads");
