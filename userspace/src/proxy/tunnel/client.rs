@@ -102,7 +102,7 @@ impl Lease {
         match response.status() {
             StatusCode::OK => {
                 let said = super::message::said(response.headers());
-                Ok(Opened { channel: Channel { send, receive: response.into_body() }, said })
+                Ok(Opened { channel: Channel { send, receive: response.into_body(), _lease: None }, said })
             }
             status => Err(Unopened::Answered(status)),
         }

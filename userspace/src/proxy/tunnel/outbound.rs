@@ -10,15 +10,13 @@ use tokio::time::{Instant, timeout};
 use super::client::{Lease, Opened, Unopened};
 use super::message;
 use super::pool::{Ends, Wanted};
-use super::relay::relay;
+use super::relay::{Channel, relay_to_the_end};
 use super::{Tunnelling, fault};
 use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Side, Tier, TraceParent, UpstreamAddr};
-use crate::proxy::connection::blame;
 use crate::proxy::dial::{gone, late};
 use crate::proxy::instance::Instance;
 use crate::proxy::leg::Leg;
 use crate::proxy::record::Record;
-use crate::proxy::relay::{Broken, End};
 use crate::proxy::route::Hop;
 use crate::proxy::workers::Seat;
 
@@ -69,35 +67,19 @@ pub(in crate::proxy) async fn carry(
     };
     record.named(&opened.said);
     let idle = instance.limits().idle_timeout;
-    if lease.seat().shares_worker(&seat) {
-        return finish(client, opened, lease, idle, record).await;
+    let (stays, runtime) = (lease.seat().shares_worker(&seat), lease.seat().runtime().clone());
+    let channel = Channel { _lease: Some(lease), ..opened.channel };
+    if stays {
+        return relay_to_the_end(client, Direction::Outbound, channel, idle, record).await;
     }
     // A message that crosses threads costs a wake-up, so the connection goes where its tunnel is.
-    let runtime = lease.seat().runtime().clone();
     match client.moved_to(&runtime) {
-        Ok(client) => Elsewhere(runtime.spawn(finish(client, opened, lease, idle, record))).ended().await,
+        Ok(client) => {
+            let relaying = relay_to_the_end(client, Direction::Outbound, channel, idle, record);
+            Elsewhere(runtime.spawn(relaying)).ended().await;
+        }
         Err(source) => record.fail(Fault::new(Side::Agent, "move connection", source)),
     }
-}
-
-async fn finish(client: Leg, opened: Opened, lease: Lease, idle: std::time::Duration, mut record: Record) {
-    let mut channel = opened.channel;
-    let traffic = record.traffic();
-    let ends = (&mut traffic.sent, &mut traffic.received);
-    match relay(&client, End::Client, &mut channel, idle, ends).await {
-        Ok(()) => {
-            client.end();
-            record.close();
-        }
-        Err(Broken { end, doing, source }) => {
-            channel.send.send_reset(h2::Reason::CANCEL);
-            drop(client);
-            let fault = Fault::new(blame(end, Direction::Outbound), doing, source);
-            tracing::debug!(%fault, "tunnelled connection broke");
-            record.fail(fault);
-        }
-    }
-    drop(lease);
 }
 
 /// A task on another worker that ends with whoever waits for it.

@@ -18,7 +18,12 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::client::Lease;
 use super::of_h2;
+use crate::model::{Direction, Fault, Traffic};
+use crate::proxy::connection::blame;
+use crate::proxy::leg::Leg;
+use crate::proxy::record::Record;
 use crate::proxy::relay::{Broken, End, Idle, Stop, scratch, socket};
 
 /// How many pieces one direction may move before it lets others run.
@@ -30,13 +35,43 @@ const SMALL: usize = 4 << 10;
 pub(super) struct Channel {
     pub(super) send: SendStream<Bytes>,
     pub(super) receive: RecvStream,
+    /// Its place in a tunnel that we dialled, given up with the channel.
+    pub(super) _lease: Option<Lease>,
+}
+
+/// Relays between the workload's socket and a stream to the end of both, and tells it: in order, or with a reset at both.
+pub(super) async fn relay_to_the_end(
+    leg: Leg,
+    direction: Direction,
+    mut channel: Channel,
+    idle: Duration,
+    mut record: Record,
+) {
+    let Traffic { sent, received } = record.traffic();
+    let (near, moved) = match direction {
+        Direction::Outbound => (End::Client, (sent, received)),
+        Direction::Inbound => (End::Upstream, (received, sent)),
+    };
+    match relay(&leg, near, &mut channel, idle, moved).await {
+        Ok(()) => {
+            leg.end();
+            record.close();
+        }
+        Err(Broken { end, doing, source }) => {
+            channel.send.send_reset(h2::Reason::CANCEL);
+            drop(leg);
+            let fault = Fault::new(blame(end, direction), doing, source);
+            tracing::debug!(%fault, direction = direction.word(), "tunnelled connection broke");
+            record.fail(fault);
+        }
+    }
 }
 
 /// Relays until both sides have closed, one of them broke, or nothing moved for `idle`.
 ///
 /// `near` says which end of the connection the socket is; the tunnel is the other. `up` counts what came from the socket, `down`
 /// what went to it. When it returns an error, the stream and the socket are to be reset.
-pub(super) async fn relay(
+async fn relay(
     socket: &TcpStream,
     near: End,
     channel: &mut Channel,

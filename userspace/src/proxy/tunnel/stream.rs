@@ -14,16 +14,14 @@ use http::{Request, StatusCode};
 use hyper::body::Bytes;
 
 use super::message::{self, Connect};
-use super::relay::{Channel, relay};
+use super::relay::{Channel, relay_to_the_end};
 use super::server::Peer;
 use super::{fault, of_h2};
 use crate::model::{ClientAddr, Direction, Fault, Reason, Side, TUNNEL_PORT, Tier, UpstreamAddr};
-use crate::proxy::connection::blame;
 use crate::proxy::dial::Dial;
 use crate::proxy::instance::Alive;
 use crate::proxy::leg::Leg;
 use crate::proxy::record::Record;
-use crate::proxy::relay::{Broken, End};
 use crate::proxy::workers::Seat;
 
 /// Ports that every workload of the mesh keeps for itself: outbound, inbound, tunnel.
@@ -86,22 +84,8 @@ pub(super) async fn serve(
         Ok(send) => send,
         Err(error) => return record.fail(Fault::new(Side::Peer, "answer", of_h2(error))),
     };
-    let mut channel = Channel { send, receive: request.into_body() };
-    let traffic = record.traffic();
-    let ends = (&mut traffic.received, &mut traffic.sent);
-    match relay(&app, End::Upstream, &mut channel, limits.idle_timeout, ends).await {
-        Ok(()) => {
-            app.end();
-            record.close();
-        }
-        Err(Broken { end, doing, source }) => {
-            channel.send.send_reset(h2::Reason::CANCEL);
-            drop(app);
-            let fault = Fault::new(blame(end, Direction::Inbound), doing, source);
-            tracing::debug!(%fault, %client, %upstream, "tunnelled connection broke");
-            record.fail(fault);
-        }
-    }
+    let channel = Channel { send, receive: request.into_body(), _lease: None };
+    relay_to_the_end(app, Direction::Inbound, channel, limits.idle_timeout, record).await;
 }
 
 /// Why a connection is not let in, and what the other end is told.
