@@ -1,11 +1,14 @@
-//! The words every room shares: addresses by role, identities, the directory of the mesh, and what is known of a connection.
+//! The words every room shares: addresses by role, identities, the directory of the mesh, and what is known of a
+//! connection and of a request.
 //!
 //! Pure: no tokio, no aya, no clock, no files. Verdicts, reasons and directions are those of the ABI.
 
 mod address;
 mod connection;
 mod directory;
+mod exchange;
 mod identity;
+mod protocol;
 mod trace;
 
 pub use address::{ClientAddr, OriginalDst, UpstreamAddr};
@@ -14,7 +17,9 @@ pub use directory::{
     Destination, Directory, DirectoryBuilder, DirectoryError, Reach, Service, ServicePort, TUNNEL_PORT,
     Workload, tunnel_address,
 };
+pub use exchange::{Answer, Exchange, Flag, Flags, Request, RequestKind};
 pub use identity::{Identity, IdentityError, TrustDomain};
+pub use protocol::Protocol;
 pub use sidestep_abi::settings::OnFailure;
 pub use sidestep_abi::verdict::{Direction, Reason, Verdict};
-pub use trace::{TraceId, TraceParent};
+pub use trace::{Span, SpanId, TraceId, TraceParent};

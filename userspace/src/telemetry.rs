@@ -21,7 +21,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::model::{Direction, Ended, Observer};
+use crate::model::{Direction, Ended, Exchange, Observer};
 
 pub use access_log::{AccessLog, Destination};
 pub use line::Format;
@@ -106,6 +106,8 @@ impl Observer for Telemetry {
             log.write(ended);
         }
     }
+
+    fn exchanged(&self, _exchange: Exchange) {}
 }
 
 impl Source for Log {
@@ -139,6 +141,9 @@ pub(crate) mod samples {
             verdict: Verdict::Proxy,
             reason: Reason::Rule,
             tier: Tier::Relay,
+            protocol: None,
+            sni: None,
+            requests: 0,
             source_identity: None,
             destination_identity: None,
             peer_workload: None,

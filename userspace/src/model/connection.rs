@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use sidestep_abi::verdict::{Direction, Reason, Verdict};
 
-use crate::model::{ClientAddr, Identity, OriginalDst, TraceId, UpstreamAddr};
+use crate::model::{ClientAddr, Exchange, Identity, OriginalDst, Protocol, TraceId, UpstreamAddr};
 
 /// How bytes move once allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum Tier {
     Relay,
     /// Carried as a stream of HTTP/2 within mutual TLS, not looked at either.
     Tunnel,
+    /// Parsed as HTTP, request by request, in plain text or through a tunnel.
+    Http,
 }
 
 impl Tier {
@@ -27,6 +29,7 @@ impl Tier {
             Self::Direct => "direct",
             Self::Relay => "relay",
             Self::Tunnel => "tunnel",
+            Self::Http => "http",
         }
     }
 }
@@ -116,6 +119,12 @@ pub struct Ended {
     pub reason: Reason,
     /// How its bytes moved.
     pub tier: Tier,
+    /// What was spoken, where somebody looked or it was declared.
+    pub protocol: Option<Protocol>,
+    /// The server name that a TLS client asked for (RFC 6066, section 3): what the client says, proved by nothing.
+    pub sni: Option<Box<str>>,
+    /// Requests that it carried; each was told by [`Observer::exchanged`].
+    pub requests: u64,
     /// Who the connecting side proved to be by its certificate (outbound: who we are); absent in plain text.
     pub source_identity: Option<Identity>,
     /// Who the dialled side proved to be by its certificate (inbound: who we are); absent in plain text.
@@ -140,4 +149,6 @@ pub trait Observer: Send + Sync + 'static {
     fn opened(&self, direction: Direction);
     /// A connection ended. Called once for every `opened`, and alone for a `connect()` that the kernel refused.
     fn ended(&self, ended: Ended);
+    /// A request was answered, or will not be.
+    fn exchanged(&self, exchange: Exchange);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Identity, OriginalDst};
+use super::{Identity, OriginalDst, Protocol};
 
 /// How a workload can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct ServicePort {
     pub port: u16,
     /// Where endpoints listen.
     pub target_port: u16,
+    /// What they speak, if it was declared; otherwise connections are looked at.
+    pub protocol: Option<Protocol>,
 }
 
 /// A name with virtual addresses that stands for endpoints.
@@ -66,8 +68,8 @@ pub enum Destination<'a> {
     Service {
         /// Which service.
         service: &'a Arc<Service>,
-        /// Where its endpoints listen for the port that was dialled.
-        target_port: u16,
+        /// The port that was dialled.
+        port: ServicePort,
     },
     /// A service's address, but none of its ports.
     NoSuchPort(&'a Arc<Service>),
@@ -92,7 +94,7 @@ impl Directory {
         }
         let Some(service) = self.services.get(&address) else { return Destination::Unknown };
         match service.ports.iter().find(|known| known.port == port) {
-            Some(known) => Destination::Service { service, target_port: known.target_port },
+            Some(&port) => Destination::Service { service, port },
             None => Destination::NoSuchPort(service),
         }
     }
@@ -206,7 +208,10 @@ mod tests {
         Service {
             hostname: "db.shop".to_owned(),
             addresses: vec![address.parse().unwrap()],
-            ports: ports.iter().map(|&(port, target_port)| ServicePort { port, target_port }).collect(),
+            ports: ports
+                .iter()
+                .map(|&(port, target_port)| ServicePort { port, target_port, protocol: None })
+                .collect(),
             endpoints: vec!["10.0.0.9".parse().unwrap()],
         }
     }
@@ -219,7 +224,10 @@ mod tests {
         let directory = builder.build();
         let resolve = |text: &str| directory.resolve(OriginalDst(text.parse().unwrap()));
         assert!(matches!(resolve("10.0.0.9:1"), Destination::Workload(workload) if workload.name == "db"));
-        assert!(matches!(resolve("10.96.0.1:5432"), Destination::Service { target_port: 15432, .. }));
+        assert!(matches!(
+            resolve("10.96.0.1:5432"),
+            Destination::Service { port: ServicePort { target_port: 15432, .. }, .. }
+        ));
         assert!(matches!(resolve("10.96.0.1:80"), Destination::NoSuchPort(_)));
         assert_eq!(resolve("10.0.0.8:80"), Destination::Unknown);
     }

@@ -18,13 +18,27 @@ impl fmt::Debug for TraceId {
     }
 }
 
+/// One piece of work within a trace. Never all zero.
+pub type SpanId = [u8; 8];
+
+/// The place of one request in a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Which trace, this span in it, and whether it is recorded: what the next hop is told.
+    pub own: TraceParent,
+    /// The span that this one is a part of; absent at the root.
+    pub parent: Option<SpanId>,
+    /// `tracestate` as it came (W3C Trace Context, section 3.3).
+    pub state: Option<Box<str>>,
+}
+
 /// A trace and the span that is the parent of what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
     /// Which trace.
     pub trace: TraceId,
     /// The parent span; never all zero.
-    pub span: [u8; 8],
+    pub span: SpanId,
     /// Bit 0: sampled.
     pub flags: u8,
 }
@@ -32,8 +46,14 @@ pub struct TraceParent {
 impl TraceParent {
     /// A new trace made of random bits; `None` if the bits that must not all be zero are.
     #[must_use]
-    pub fn from_random(trace: [u8; 16], span: [u8; 8]) -> Option<Self> {
+    pub fn from_random(trace: [u8; 16], span: SpanId) -> Option<Self> {
         (trace != [0; 16] && span != [0; 8]).then_some(Self { trace: TraceId(trace), span, flags: 0 })
+    }
+
+    /// Whether spans of this trace are recorded.
+    #[must_use]
+    pub const fn sampled(&self) -> bool {
+        self.flags & 1 != 0
     }
 
     /// Reads a `traceparent` header. A version above 00 is read as far as version 00 goes (section 3.2.2.1).

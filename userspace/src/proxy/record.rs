@@ -6,8 +6,8 @@ use std::time::{Instant, SystemTime};
 
 use super::tunnel::baggage::Baggage;
 use crate::model::{
-    ClientAddr, Direction, Ended, Fault, Identity, Observer, OriginalDst, Reason, Side, Tier, TraceId,
-    Traffic, UpstreamAddr, Verdict,
+    ClientAddr, Direction, Ended, Fault, Identity, Observer, OriginalDst, Protocol, Reason, Side, Tier,
+    TraceId, Traffic, UpstreamAddr, Verdict,
 };
 
 /// An open connection as the observer will hear of it; dropping it is the connection's end.
@@ -22,6 +22,9 @@ pub(super) struct Record {
     verdict: Verdict,
     reason: Reason,
     tier: Tier,
+    protocol: Option<Protocol>,
+    sni: Option<Box<str>>,
+    requests: u64,
     source: Option<Identity>,
     destination: Option<Identity>,
     trace: Option<TraceId>,
@@ -55,6 +58,9 @@ impl Record {
             verdict: Verdict::Proxy,
             reason: Reason::Default,
             tier: Tier::Relay,
+            protocol: None,
+            sni: None,
+            requests: 0,
             source: None,
             destination: None,
             trace: None,
@@ -142,6 +148,9 @@ impl Drop for Record {
             verdict: self.verdict,
             reason: self.reason,
             tier: self.tier,
+            protocol: self.protocol,
+            sni: self.sni.take(),
+            requests: self.requests,
             source_identity: self.source.take(),
             destination_identity: self.destination.take(),
             peer_workload: self.peer_workload.take(),

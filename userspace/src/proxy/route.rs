@@ -72,8 +72,8 @@ pub(super) fn find(
     let refused = |reason, message| Err(NoRoute { reason, message });
     match directory.resolve(original) {
         Destination::Workload(_) => Ok(Route { picked: None, way: way(directory, original.0) }),
-        Destination::Service { service, target_port } => {
-            let endpoint = |address: &IpAddr| SocketAddr::new(*address, target_port);
+        Destination::Service { service, port } => {
+            let endpoint = |address: &IpAddr| SocketAddr::new(*address, port.target_port);
             let Some(picked) = balance.pick(&service.endpoints, endpoint) else {
                 return refused(Reason::NoEndpoint, format!("{} has no endpoint", service.hostname));
             };
@@ -126,7 +126,7 @@ mod tests {
         for (address, endpoints) in
             [("10.96.0.1", vec!["10.0.0.9".parse().unwrap()]), ("10.96.0.2", Vec::new())]
         {
-            let ports = vec![ServicePort { port: 5432, target_port: 15432 }];
+            let ports = vec![ServicePort { port: 5432, target_port: 15432, protocol: None }];
             let addresses = vec![address.parse().unwrap()];
             builder.service(Service { hostname: "db.shop".to_owned(), addresses, ports, endpoints }).unwrap();
         }

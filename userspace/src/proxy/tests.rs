@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Admission, Entry, Handoffs, Instance, Limits, Listening, Surroundings, Workers};
-use crate::model::{ClientAddr, Direction, Ended, Identity, Observer, OriginalDst, Reason};
+use crate::model::{ClientAddr, Direction, Ended, Exchange, Identity, Observer, OriginalDst, Reason};
 
 /// How long anything here may take before it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,6 +89,7 @@ impl Admission for Admitted {
 struct Seen {
     opened: Mutex<Vec<Direction>>,
     ended: Mutex<Vec<Ended>>,
+    exchanged: Mutex<Vec<Exchange>>,
 }
 
 impl Observer for Seen {
@@ -98,6 +99,10 @@ impl Observer for Seen {
 
     fn ended(&self, ended: Ended) {
         self.ended.lock().unwrap().push(ended);
+    }
+
+    fn exchanged(&self, exchange: Exchange) {
+        self.exchanged.lock().unwrap().push(exchange);
     }
 }
 

@@ -164,7 +164,8 @@ impl WrittenService {
     fn service(self, at: Entry<'_>) -> Result<Service, ConfigError> {
         let ports = self.ports.into_iter().map(|written| {
             let Value(Port(port)) = written.port;
-            ServicePort { port, target_port: written.target_port.map_or(port, |Value(Port(target))| target) }
+            let target_port = written.target_port.map_or(port, |Value(Port(target))| target);
+            ServicePort { port, target_port, protocol: None }
         });
         Ok(Service {
             hostname: self.hostname.0.0,

@@ -119,10 +119,10 @@ services:
     assert_eq!((old.identity.as_str(), old.reach), ("spiffe://partner.org/ns/shop/sa/old", Reach::Plain));
     for (port, target) in [(5432, 15432), (80, 80)] {
         let destination = format!("10.96.0.10:{port}");
-        let Destination::Service { service, target_port } = resolve(&config, &destination) else {
+        let Destination::Service { service, port } = resolve(&config, &destination) else {
             panic!("{destination}")
         };
-        assert_eq!((target_port, &service.endpoints[..]), (target, &[IpAddr::from([10, 0, 0, 9])][..]));
+        assert_eq!((port.target_port, &service.endpoints[..]), (target, &[IpAddr::from([10, 0, 0, 9])][..]));
     }
 }
 

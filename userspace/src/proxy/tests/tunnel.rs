@@ -388,7 +388,11 @@ async fn a_service_is_reached_at_an_endpoint_through_its_tunnel() {
         .service(Service {
             hostname: "db.shop".to_owned(),
             addresses: vec![virtual_address.ip()],
-            ports: vec![ServicePort { port: 5432, target_port: app.local_addr().unwrap().port() }],
+            ports: vec![ServicePort {
+                port: 5432,
+                target_port: app.local_addr().unwrap().port(),
+                protocol: None,
+            }],
             endpoints: vec![mesh.address],
         })
         .unwrap();
