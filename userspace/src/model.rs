@@ -22,4 +22,4 @@ pub use identity::{Identity, IdentityError, TrustDomain};
 pub use protocol::Protocol;
 pub use sidestep_abi::settings::OnFailure;
 pub use sidestep_abi::verdict::{Direction, Reason, Verdict};
-pub use trace::{Span, SpanId, TraceId, TraceParent};
+pub use trace::{Context, Parents, RandomIds, Sampling, Span, SpanId, TraceId, TraceParent};

@@ -3,4 +3,11 @@
 #[path = "../../../userspace/src/model/identity.rs"]
 mod identity;
 
+/// A room with files below it keeps them only where it is no file of its own `path`.
+#[path = "../../../userspace/src/model"]
+mod below {
+    pub mod trace;
+}
+
+pub use below::trace;
 pub use identity::{Identity, IdentityError, TrustDomain};

@@ -1,10 +1,35 @@
-//! The trace context that travels with a connection (W3C Trace Context, section 3.2: `traceparent`).
+//! The trace context that travels with a request, and with a connection that nobody looks into.
+//!
+//! Pure: headers go in, headers come out; random bits are handed in.
+//!
+//! # Layout
+//! - here: the identifiers, and `traceparent` (W3C Trace Context, section 3.2)
+//! - `context`: what a request said, read from its headers, and how it becomes a span
+//! - `state`: `tracestate` (section 3.3)
+//! - `b3`: the headers of Zipkin, `b3` and `X-B3-…`
+//! - `sampling`: which traces are recorded
+
+mod b3;
+mod context;
+mod sampling;
+mod state;
 
 use std::fmt;
 
-/// The trace that a connection belongs to. Never all zero.
+pub use context::{Context, RandomIds, Span};
+pub use sampling::{Parents, Sampling};
+
+/// The trace that a request or a connection belongs to. Never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// Its bytes, the most significant first.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
 
 impl fmt::Display for TraceId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,17 +45,6 @@ impl fmt::Debug for TraceId {
 
 /// One piece of work within a trace. Never all zero.
 pub type SpanId = [u8; 8];
-
-/// The place of one request in a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Which trace, this span in it, and whether it is recorded: what the next hop is told.
-    pub own: TraceParent,
-    /// The span that this one is a part of; absent at the root.
-    pub parent: Option<SpanId>,
-    /// `tracestate` as it came (W3C Trace Context, section 3.3).
-    pub state: Option<Box<str>>,
-}
 
 /// A trace and the span that is the parent of what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

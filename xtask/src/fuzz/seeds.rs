@@ -11,7 +11,7 @@ use rcgen::{
 };
 
 /// Every target there is, by its name in tests/fuzz.
-pub(super) const TARGETS: [&str; 4] = ["leaf", "identity", "revocation", "bundle"];
+pub(super) const TARGETS: [&str; 5] = ["leaf", "identity", "revocation", "bundle", "trace"];
 
 const NAME: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
@@ -21,6 +21,7 @@ pub(super) fn plant(target: &str, corpus: &Path) -> Result<()> {
         "leaf" => leaves()?,
         "revocation" => lists()?,
         "bundle" => bundles()?,
+        "trace" => contexts(),
         _ => identities(),
     };
     for (index, seed) in seeds.iter().enumerate() {
@@ -97,4 +98,16 @@ fn identities() -> Vec<Vec<u8>> {
     [NAME, "spiffe://a_b-c.d/ns/x.y/sa/_", "spiffe://td/ns/a/sa/b%00", "spiffe://td/ns/../sa/b"]
         .map(|text| text.as_bytes().to_vec())
         .to_vec()
+}
+
+/// Header fields as the target reads them: a digit for the name, then the value.
+fn contexts() -> Vec<Vec<u8>> {
+    [
+        "000-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\n1a=1,tenant@b=2\n1c=3",
+        "24bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-d-05e3ac9a4f6e3b90",
+        "2a3ce929d0e0e4736-00f067aa0ba902b7-1\n20",
+        "34bf92f3577b34da6a3ce929d0e0e4736\n400f067aa0ba902b7\n505e3ac9a4f6e3b90\n61\n71",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
 }
