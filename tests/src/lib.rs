@@ -22,6 +22,8 @@
 //! - `SIDESTEP_BIN`: the product's binary; default: `sidestep` beside the test binary's directory
 //! - `SIDESTEP_PEER`: the peer binary; default: `sidestep-peer` at the same place
 //! - `SIDESTEP_ENVOY`: an Envoy binary, for the tests with a foreign proxy
+//! - `SIDESTEP_H2`: a directory with the Python package `h2`
+//! - `SIDESTEP_HTTP_PACKAGES`: a directory with the Python packages `grpcio` and `websockets`
 //! - `SIDESTEP_PATIENCE`: seconds that a condition may take to come true; default 10
 //! - `SIDESTEP_SKIPS`: file to which a test that cannot run adds a line `name: reason`
 //! - `SIDESTEP_MUST_RUN`: set to 1, a test that cannot run fails instead

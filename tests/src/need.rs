@@ -45,6 +45,8 @@ pub enum Need {
     Envoy,
     /// Python and its package `h2`, in a directory named by `SIDESTEP_H2`.
     ForeignHttp2,
+    /// Python and its packages `grpcio` and `websockets`, in a directory named by `SIDESTEP_HTTP_PACKAGES`.
+    ForeignHttp,
 }
 
 impl Need {
@@ -76,11 +78,8 @@ impl Need {
             Self::Golden(there) => (!there).then(|| {
                 "needs a golden file for this kernel; make one with SIDESTEP_BLESS=1 and name it in the test".into()
             }),
-            Self::ForeignHttp2 => {
-                let package = std::env::var_os("SIDESTEP_H2").map(PathBuf::from);
-                let there = package.is_some_and(|package| package.join("h2").is_dir()) && find("python3").is_some();
-                (!there).then(|| "needs python3 and its package h2; set SIDESTEP_H2 to the directory it is in".into())
-            }
+            Self::ForeignHttp2 => python("SIDESTEP_H2", &["h2"]),
+            Self::ForeignHttp => python("SIDESTEP_HTTP_PACKAGES", &["grpc", "websockets"]),
             Self::Envoy => envoy().is_none().then(|| "needs Envoy; set SIDESTEP_ENVOY to its binary".into()),
             Self::StaticSidestep => {
                 let binary = std::fs::read(sidestep::binary()).unwrap_or_default();
@@ -167,6 +166,15 @@ pub fn envoy() -> Option<PathBuf> {
 pub fn find(name: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
     std::env::split_paths(&paths).map(|directory| directory.join(name)).find(|file| file.is_file())
+}
+
+/// Why there is no Python with these packages in the directory that a variable names, or nothing when there is.
+fn python(variable: &str, packages: &[&str]) -> Option<String> {
+    let directory = std::env::var_os(variable).map(PathBuf::from);
+    let there = directory.is_some_and(|it| packages.iter().all(|package| it.join(package).is_dir()));
+    (!there || find("python3").is_none()).then(|| {
+        format!("needs python3 with {}; set {variable} to the directory they are in", packages.join(" and "))
+    })
 }
 
 fn less_than(mebibytes: u64) -> Option<String> {

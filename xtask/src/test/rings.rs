@@ -144,6 +144,9 @@ impl Subject {
         if let Some(package) = setup::http2_package(workspace) {
             test.env("SIDESTEP_H2", package);
         }
+        if let Some(packages) = setup::http_packages(workspace) {
+            test.env("SIDESTEP_HTTP_PACKAGES", packages);
+        }
         if policy == Policy::MustRun {
             test.env("SIDESTEP_MUST_RUN", "1");
         }
