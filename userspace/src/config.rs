@@ -26,6 +26,7 @@ pub use settings::{
     AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, IdentitySettings,
     LogDestination, LogFormat, OutboundSettings, RelaySettings, TunnelSettings, Unknown,
 };
+pub use settings::{CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings};
 use sources::Sources;
 pub use watch::{Watch, watch};
 pub use workload::{WorkloadName, WorkloadNameError};
@@ -60,6 +61,8 @@ pub struct Config {
     pub directory: Arc<Directory>,
     /// Which ports take plain text, and from whom.
     pub mutual_tls: MutualTls,
+    /// What the instance does at the edge of the workload.
+    pub edge: EdgeSettings,
     /// Where readiness, liveness and metrics are served; nowhere if absent.
     pub admin: Option<AdminSettings>,
     /// Where connections are logged; nowhere if absent.
@@ -102,6 +105,7 @@ impl Config {
             ("capture.on-failure", old.on_failure != new_capture.on_failure),
             ("capture.cgroup-mount", old.cgroup_mount != new_capture.cgroup_mount),
             ("capture.cgroup", old.cgroup != new_capture.cgroup),
+            ("originate-tls", self.edge.originate != new.edge.originate),
             ("admin.address", self.admin != new.admin),
         ]
         .into_iter()
@@ -126,6 +130,7 @@ impl Config {
             workload: running.workload.clone(),
             identity: running.identity.clone(),
             capture: running.capture.clone(),
+            edge: running.edge.clone(),
             admin: running.admin.clone(),
             ..self
         }
