@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 
-pub use edge::{Edge, Negotiation, Origination};
+pub use edge::{Edge, Negotiation, Origination, Termination};
 pub use instance::{Instance, Surroundings};
 pub use listening::Listening;
 pub use route::{Neighbours, Unknown};

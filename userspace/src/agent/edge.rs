@@ -7,15 +7,18 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use rustls::pki_types::ServerName;
 
-use crate::config::{CertificateFiles, Config, OriginateProtocol, OriginateSettings};
+use crate::config::{
+    CertificateFiles, Config, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
+};
 use crate::identity::host::{self, HostFiles};
-use crate::model::Host;
-use crate::proxy::{Edge, Entry, Negotiation, Origination};
+use crate::model::{Host, UpstreamAddr};
+use crate::proxy::{Edge, Entry, Negotiation, Origination, Termination};
 use crate::sys::socket::listen_beside;
 
 /// What is said in TLS of the protocol within it (ALPN): nothing, unless it is known.
 const UNSAID: &[&[u8]] = &[];
 const HTTP1: &[&[u8]] = &[b"http/1.1"];
+const HTTP2: &[&[u8]] = &[b"h2"];
 
 /// Opens what a configuration asks for. Nothing is accepted yet.
 pub(super) fn open(config: &Config) -> Result<Vec<(TcpListener, Entry)>> {
@@ -27,7 +30,24 @@ pub(super) fn open(config: &Config) -> Result<Vec<(TcpListener, Entry)>> {
             format!("add TLS towards {} at {} (originate-tls)", settings.to, settings.listen)
         })
     });
-    originate.collect()
+    let serve = config.edge.serve.iter().map(|settings| {
+        let opened = terminate(settings).and_then(|termination| {
+            Ok((listen_beside(settings.listen)?, Entry::Edge(Edge::Terminate(Arc::new(termination)))))
+        });
+        opened.with_context(|| format!("serve TLS at {} (serve-tls)", settings.listen))
+    });
+    originate.chain(serve).collect()
+}
+
+fn terminate(settings: &ServeSettings) -> Result<Termination> {
+    let protocols = match settings.protocol {
+        ServeProtocol::Http => HTTP1,
+        ServeProtocol::Http2 => HTTP2,
+        ServeProtocol::Tcp => UNSAID,
+    };
+    let followed = host::server(files(&settings.certificate), settings.client_ca.clone(), protocols);
+    let followed = followed.map_err(|error| anyhow!(error))?;
+    Ok(Termination::new(UpstreamAddr(settings.to), Box::new(move || followed.current())))
 }
 
 fn originate(settings: &OriginateSettings) -> Result<Origination> {

@@ -28,7 +28,7 @@ mod inbound;
 mod mesh;
 mod outbound;
 
-use edge::{WrittenEdge, WrittenOrigination};
+use edge::{WrittenEdge, WrittenOrigination, WrittenTermination};
 use identity::WrittenIdentity;
 use inbound::Inbound;
 use mesh::{Own, WrittenService, WrittenWorkload};
@@ -48,6 +48,7 @@ section!(Document {
     peer_authentication: Spanned<OneOrMany<PathBuf>>,
     root_namespace: Value<Hostname>,
     originate_tls: Vec<Spanned<WrittenOrigination>>,
+    serve_tls: Vec<Spanned<WrittenTermination>>,
     admin: Admin,
     access_log: AccessLog,
 });
@@ -114,7 +115,7 @@ impl Document {
             }
         };
         let admin = self.admin.map(|admin| AdminSettings { address: admin.address.0 });
-        let edge = WrittenEdge { originate: self.originate_tls };
+        let edge = WrittenEdge { originate: self.originate_tls, serve: self.serve_tls };
         Ok(Config {
             edge: edge.settings(admin.as_ref(), part)?,
             workload: self.workload.map(|Value(name)| name),

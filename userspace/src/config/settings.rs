@@ -13,7 +13,9 @@ use sidestep_abi::verdict::Verdict;
 use crate::model::{Identity, TrustDomain};
 use crate::policy::{DenyWith, Rules};
 
-pub use edge::{CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings};
+pub use edge::{
+    CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
+};
 
 /// How connections get from the workload's sockets to the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

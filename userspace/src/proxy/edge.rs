@@ -5,6 +5,7 @@
 //!
 //! # Layout
 //! - `originate`: adds TLS towards a service elsewhere
+//! - `terminate`: takes TLS off for an app that speaks none
 //! - `mysql`, `postgres`: how these two begin to speak TLS
 //! - `reach`: a host by name or address becomes a connection, if policy lets it
 //! - `pump`: bytes between a socket and a TLS connection
@@ -16,6 +17,7 @@ mod originate;
 mod postgres;
 mod pump;
 mod reach;
+mod terminate;
 
 use std::fmt;
 use std::io;
@@ -23,9 +25,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 use socket2::Socket;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::client::TlsStream;
 
 pub(super) use reach::LOOKUPS;
@@ -33,15 +37,18 @@ pub(super) use reach::LOOKUPS;
 use super::instance::{Alive, Instance};
 use super::leg::Leg;
 use super::record::Record;
+use super::tunnel::HANDSHAKES;
 use super::tunnel::wire::Wire;
 use super::workers::Seat;
-use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Remote, Side};
+use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Remote, Side, UpstreamAddr};
 
 /// What a listener at the edge is for.
 #[derive(Clone, Debug)]
 pub enum Edge {
     /// Adds TLS towards a service elsewhere.
     Originate(Arc<Origination>),
+    /// Takes TLS off connections from others.
+    Terminate(Arc<Termination>),
 }
 
 impl Edge {
@@ -49,6 +56,7 @@ impl Edge {
     pub(super) const fn direction(&self) -> Direction {
         match self {
             Self::Originate(_) => Direction::Outbound,
+            Self::Terminate(_) => Direction::Inbound,
         }
     }
 }
@@ -82,10 +90,32 @@ impl fmt::Debug for Origination {
     }
 }
 
+/// TLS for an app that speaks none and listens on loopback only.
+pub struct Termination {
+    to: UpstreamAddr,
+    tls: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
+    /// Places for handshakes: whoever has not finished one cannot make us hold more than this.
+    handshakes: Semaphore,
+}
+
+impl Termination {
+    /// In front of an app at `to`; `tls` says how it is to be spoken now.
+    #[must_use]
+    pub fn new(to: UpstreamAddr, tls: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>) -> Self {
+        Self { to, tls, handshakes: Semaphore::new(HANDSHAKES) }
+    }
+}
+
+impl fmt::Debug for Termination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Termination").field("to", &self.to).finish_non_exhaustive()
+    }
+}
+
 /// A connection to a listener at the edge that has just been accepted.
 pub(super) struct Arrived {
     pub(super) seat: Seat,
-    pub(super) leg: Leg,
+    pub(super) stream: TcpStream,
     /// A socket for the other leg, of the listener's family.
     pub(super) second: Socket,
     pub(super) client: ClientAddr,
@@ -97,6 +127,7 @@ pub(super) struct Arrived {
 pub(super) async fn serve(alive: Alive, edge: Edge, arrived: Arrived) {
     match edge {
         Edge::Originate(origination) => originate::serve(&alive, &origination, arrived).await,
+        Edge::Terminate(termination) => terminate::serve(&alive, &termination, arrived).await,
     }
 }
 
@@ -106,7 +137,7 @@ pub(super) fn turn_away(instance: &Instance, edge: &Edge, arrived: Arrived, limi
     let message = format!("{limit} connections are open already, as many as relay.max-connections allows");
     let full = io::Error::new(io::ErrorKind::QuotaExceeded, message);
     let client = arrived.client;
-    drop(arrived);
+    drop(Leg::new(arrived.stream));
     fail(instance, record, client, Refusal::fault(Fault::new(Side::Agent, "admit connection", full)));
 }
 

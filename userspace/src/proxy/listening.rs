@@ -20,7 +20,7 @@ use super::Entry;
 use super::canonical;
 use super::connection::{self, Accepted};
 use super::dial;
-use super::edge::{self, Arrived};
+use super::edge::{self, Arrived, Edge};
 use super::instance::Instance;
 use super::leg::Leg;
 use super::throttle::Throttle;
@@ -55,7 +55,10 @@ impl Listening {
             let _within = home.enter();
             watched(listener)?
         };
-        instance.own.add(address);
+        // What is let in there goes to the app, whoever dials it: a tunnel's connection too.
+        if !matches!(entry, Entry::Edge(Edge::Terminate(_))) {
+            instance.own.add(address);
+        }
         let ours = Ours { instance, address };
         let (close, closed) = oneshot::channel();
         let accepting = Accepting {
@@ -234,8 +237,8 @@ impl Ours {
         let client = ClientAddr(canonical(peer));
         let limit = self.instance.limits().max_connections;
         if let Entry::Edge(edge) = entry {
-            let (local, leg) = (canonical(stream.local_addr()?), Leg::new(stream));
-            let arrived = Arrived { seat, leg, second, client, local };
+            let local = canonical(stream.local_addr()?);
+            let arrived = Arrived { seat, stream, second, client, local };
             if self.instance.active() >= limit {
                 self.instance.count_over_limit();
                 edge::turn_away(&self.instance, edge, arrived, limit);

@@ -1,4 +1,4 @@
-//! `originate-tls:`: what the instance does at the edge of the workload.
+//! `originate-tls:` and `serve-tls:`: what the instance does at the edge of the workload.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,9 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
 use super::or;
-use crate::config::settings::{CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings};
+use crate::config::settings::{
+    CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
+};
 use crate::config::value::{Scalar, Value};
 use crate::config::yaml::Part;
 use crate::config::{AdminSettings, ConfigError};
@@ -31,6 +33,21 @@ pub(super) struct WrittenOrigination {
     server_name: Option<Value<Host>>,
     ca: Value<PathBuf>,
     certificate: Option<WrittenCertificate>,
+}
+
+/// One entry of `serve-tls`.
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "an entry such as { listen: 0.0.0.0:8443, to: 127.0.0.1:8080, certificate: /certs }"
+)]
+pub(super) struct WrittenTermination {
+    listen: Value<SocketAddr>,
+    to: Value<SocketAddr>,
+    protocol: Option<Value<ServeProtocol>>,
+    certificate: WrittenCertificate,
+    client_ca: Option<Value<PathBuf>>,
 }
 
 /// A directory, or two files.
@@ -75,6 +92,7 @@ impl<'de> Visitor<'de> for CertificateVisitor {
 #[derive(Default)]
 pub(super) struct WrittenEdge {
     pub(super) originate: Option<Vec<Spanned<WrittenOrigination>>>,
+    pub(super) serve: Option<Vec<Spanned<WrittenTermination>>>,
 }
 
 impl WrittenEdge {
@@ -94,7 +112,16 @@ impl WrittenEdge {
             at.take(&mut taken, settings.listen)?;
             originate.push(settings);
         }
-        Ok(EdgeSettings { originate })
+        let mut serve = Vec::new();
+        for (index, Spanned { value, referenced, .. }) in
+            self.serve.unwrap_or_default().into_iter().enumerate()
+        {
+            let at = Entry { list: "serve-tls", index, location: referenced, part };
+            let settings = value.settings(at)?;
+            at.take(&mut taken, settings.listen)?;
+            serve.push(settings);
+        }
+        Ok(EdgeSettings { originate, serve })
     }
 }
 
@@ -141,6 +168,32 @@ impl WrittenOrigination {
             protocol: or(self.protocol, OriginateProtocol::default()),
             ca,
             certificate: self.certificate.map(|WrittenCertificate(files)| files),
+        })
+    }
+}
+
+impl WrittenTermination {
+    fn settings(self, at: Entry<'_>) -> Result<ServeSettings, ConfigError> {
+        let (Value(listen), Value(to)) = (self.listen, self.to);
+        if !to.ip().to_canonical().is_loopback() {
+            let message = format!(
+                "expected where the app listens on loopback, such as 127.0.0.1:{}, found {to}; an app that others reach \
+                 would be reached without TLS too",
+                to.port()
+            );
+            return Err(at.invalid("to", message));
+        }
+        let reaches = listen.ip().is_unspecified() || listen.ip() == to.ip();
+        if reaches && to.port() == listen.port() {
+            let message = format!("expected another address than that of listen, found {to} again");
+            return Err(at.invalid("to", message));
+        }
+        Ok(ServeSettings {
+            listen,
+            to,
+            protocol: or(self.protocol, ServeProtocol::default()),
+            certificate: self.certificate.0,
+            client_ca: self.client_ca.map(|Value(path)| path),
         })
     }
 }

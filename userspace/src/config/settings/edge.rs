@@ -10,6 +10,35 @@ use crate::model::{Host, Remote};
 pub struct EdgeSettings {
     /// `originate-tls`.
     pub originate: Vec<OriginateSettings>,
+    /// `serve-tls`.
+    pub serve: Vec<ServeSettings>,
+}
+
+/// One entry of `serve-tls`: TLS is taken off for an app that speaks none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeSettings {
+    /// `listen`: where others connect to; never captured.
+    pub listen: SocketAddr,
+    /// `to`: where the app listens; an address of loopback.
+    pub to: SocketAddr,
+    /// `protocol`: what the app speaks; default `http`.
+    pub protocol: ServeProtocol,
+    /// `certificate`: what to present.
+    pub certificate: CertificateFiles,
+    /// `client-ca`: whom to believe the certificates of clients, which are demanded then.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What an app speaks behind TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServeProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// HTTP/2, with prior knowledge.
+    Http2,
+    /// Something else.
+    Tcp,
 }
 
 /// One entry of `originate-tls`: TLS is added towards a service elsewhere.

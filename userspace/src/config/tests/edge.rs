@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{config, refused};
-use crate::config::{CertificateFiles, OriginateProtocol, OriginateSettings};
+use crate::config::{CertificateFiles, OriginateProtocol, OriginateSettings, ServeProtocol};
 
 fn originate(text: &str) -> OriginateSettings {
     let mut list = config(&format!("originate-tls: [ {text} ]\n")).edge.originate;
@@ -88,6 +88,44 @@ fn what_cannot_be_added_is_named_with_its_place() {
 }
 
 #[test]
+fn tls_is_taken_off_for_an_app_on_loopback_at_a_port_that_is_not_captured() {
+    let all = config(
+        "serve-tls:\n  - { listen: 0.0.0.0:8443, to: 127.0.0.1:8080, certificate: /certs }\n  \
+         - { listen: \"[::]:9443\", to: \"[::1]:9000\", protocol: http2, certificate: { certificate: /a, key: /b }, client-ca: /ca.pem }\n\
+         admin: { address: 127.0.0.1:15021 }\n",
+    );
+    let [first, second] = &all.edge.serve[..] else { panic!("{:?}", all.edge.serve) };
+    assert_eq!((first.protocol, first.client_ca.as_deref()), (ServeProtocol::Http, None));
+    assert_eq!(first.certificate, CertificateFiles::Directory(PathBuf::from("/certs")));
+    assert_eq!(
+        (second.protocol, second.client_ca.clone()),
+        (ServeProtocol::Http2, Some(PathBuf::from("/ca.pem")))
+    );
+    let captured = all.inbound_ports();
+    for port in [8443, 9443, 15021] {
+        assert!(!captured.contains(port), "{port}");
+    }
+    assert!(captured.contains(8080), "the app's own port is the app's");
+    for (text, message) in [
+        (
+            "serve-tls: [ { listen: 0.0.0.0:8443, to: 10.0.0.1:8080, certificate: /certs } ]",
+            "1:14: serve-tls[0].to: expected where the app listens on loopback, such as 127.0.0.1:8080, found 10.0.0.1:8080; an \
+             app that others reach would be reached without TLS too",
+        ),
+        (
+            "serve-tls: [ { listen: 127.0.0.1:1, to: 127.0.0.1:1, certificate: /certs } ]",
+            "1:14: serve-tls[0].to: expected another address than that of listen, found 127.0.0.1:1 again",
+        ),
+        (
+            "serve-tls: [ { listen: 0.0.0.0:15021, to: 127.0.0.1:1, certificate: /certs } ]\nadmin: { address: 0.0.0.0:15021 }",
+            "1:14: serve-tls[0].listen: expected an address that nothing else listens at, found 0.0.0.0:15021 again",
+        ),
+    ] {
+        refused(text, message);
+    }
+}
+
+#[test]
 fn a_change_at_the_edge_waits_for_a_restart() {
     let running = config("originate-tls: [ { listen: 127.0.0.1:1, to: db:1, ca: /ca.pem } ]");
     let new = config("originate-tls: [ { listen: 127.0.0.1:1, to: db:2, ca: /ca.pem } ]");
@@ -101,5 +139,5 @@ fn the_edge_of_the_readme_is_valid() {
     let (_, rest) = readme.split_once("```yaml edge\n").expect("the README shows the edge");
     let (text, _) = rest.split_once("```").expect("its block ends");
     let edge = config(text).edge;
-    assert_eq!(edge.originate.len(), 1);
+    assert_eq!((edge.originate.len(), edge.serve.len()), (1, 1));
 }

@@ -21,7 +21,7 @@ use crate::proxy::dial::{gone, late};
 use crate::proxy::instance::{Alive, Instance};
 use crate::proxy::leg::Leg;
 use crate::proxy::record::Record;
-use crate::proxy::relay::{Broken, scratch};
+use crate::proxy::relay::{Broken, End, scratch};
 
 /// How long an app has to take in why there is nothing to be had.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -32,7 +32,8 @@ const UNREAD: usize = 256 << 10;
 pub(super) async fn serve(alive: &Alive, origination: &Origination, arrived: Arrived) {
     let instance = &*alive.instance;
     let mut record = open(instance, Direction::Outbound, &arrived);
-    let Arrived { seat, leg, second, client, local } = arrived;
+    let Arrived { seat, stream, second, client, local } = arrived;
+    let leg = Leg::new(stream);
     let limits = instance.limits();
     let mut call = Call {
         instance,
@@ -64,7 +65,7 @@ pub(super) async fn serve(alive: &Alive, origination: &Origination, arrived: Arr
         // Both say themselves where they end, and MariaDB closes without a word of TLS.
         Negotiation::Postgres | Negotiation::Mysql => Truncation::End,
     };
-    match pump(&leg, &mut secured, truncation, limits.idle_timeout, record.traffic()).await {
+    match pump(&leg, End::Client, &mut secured, truncation, limits.idle_timeout, record.traffic()).await {
         Ok(()) => {
             leg.end();
             drop(secured);

@@ -37,11 +37,13 @@ pub(super) enum Truncation {
     End,
 }
 
-/// Moves bytes until both sides have closed, one of them broke, or nothing moved for `idle`.
+/// Moves bytes until both sides have closed, one of them broke, or nothing moved for `idle`. `near` says which end of the
+/// connection the socket is.
 ///
 /// When it returns, both are to be closed at once: in order if all went well, else reset.
 pub(super) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
     plain: &TcpStream,
+    near: End,
     secured: &mut S,
     truncation: Truncation,
     idle: Duration,
@@ -50,24 +52,26 @@ pub(super) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
     let look = pin!(tokio::time::sleep(idle));
     let mut idle = Idle::new(idle, look);
     let mut plain_reset = pin!(plain.ready(Interest::ERROR));
-    let mut sent = Up { state: State::Moving, moved: &mut traffic.sent };
-    let mut received = Down { state: State::Moving, moved: &mut traffic.received, truncation };
+    let Traffic { sent, received } = traffic;
+    let (far, up, down) = match near {
+        End::Client => (End::Upstream, sent, received),
+        End::Upstream | End::Neither => (End::Client, received, sent),
+    };
+    let mut up = Up { state: State::Moving, moved: up };
+    let mut down = Down { state: State::Moving, moved: down, truncation };
     poll_fn(|context| {
-        let sending =
-            sent.poll(plain, secured, context).map_err(|stop| stop.between(End::Client, End::Upstream))?;
-        let receiving = received
-            .poll(secured, plain, context)
-            .map_err(|stop| stop.between(End::Upstream, End::Client))?;
-        if sending.is_ready() && receiving.is_ready() {
+        let upward = up.poll(plain, secured, context).map_err(|stop| stop.between(near, far))?;
+        let downward = down.poll(secured, plain, context).map_err(|stop| stop.between(far, near))?;
+        if upward.is_ready() && downward.is_ready() {
             return Poll::Ready(Ok(()));
         }
         // A socket that nobody reads from is noticed to be reset only this way.
-        if !matches!(sent.state, State::Moving) && plain_reset.as_mut().poll(context).is_ready() {
+        if !matches!(up.state, State::Moving) && plain_reset.as_mut().poll(context).is_ready() {
             let source = plain.take_error().ok().flatten();
             let source = source.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
-            return Poll::Ready(Err(Broken { end: End::Client, doing: "read from client", source }));
+            return Poll::Ready(Err(Broken { end: near, doing: "read from socket", source }));
         }
-        idle.poll(sent.moved.wrapping_add(*received.moved), context).map(Err)
+        idle.poll(up.moved.wrapping_add(*down.moved), context).map(Err)
     })
     .await
 }
