@@ -12,6 +12,7 @@
 //! - [`peer`]: the programs of the `sidestep-peer` binary, and the [`peer::Event`]s they report
 //! - [`sidestep`], [`access`], [`metrics`]: the product under test and its two oracles
 //! - [`mesh`]: an authority for certificates, and policies
+//! - [`hosts`]: certificates of servers outside of it
 //! - [`pinned`]: its maps, for what cannot be brought about from outside
 //! - [`leftovers`]: the proof that nothing stays behind
 //! - [`need`]: what a test needs from the machine, and how it says that it cannot run
@@ -30,6 +31,7 @@
 
 pub mod access;
 pub mod cgroup;
+pub mod hosts;
 pub mod leftovers;
 pub mod mesh;
 pub mod metrics;
@@ -45,6 +47,7 @@ pub mod sidestep;
 
 pub use access::Access;
 pub use cgroup::Cgroup;
+pub use hosts::Hosts;
 pub use mesh::Mesh;
 pub use namespace::Namespace;
 pub use need::{Need, Tool};

@@ -17,6 +17,7 @@ mod certs;
 mod check;
 mod cleanup;
 mod ebpf;
+mod edge;
 mod follower;
 mod foreign;
 mod identity;

@@ -26,6 +26,9 @@ pub use settings::{
     AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, IdentitySettings,
     LogDestination, LogFormat, OutboundSettings, RelaySettings, TunnelSettings, Unknown,
 };
+pub use settings::{
+    CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
+};
 use sources::Sources;
 pub use watch::{Watch, watch};
 pub use workload::{WorkloadName, WorkloadNameError};
@@ -60,6 +63,8 @@ pub struct Config {
     pub directory: Arc<Directory>,
     /// Which ports take plain text, and from whom.
     pub mutual_tls: MutualTls,
+    /// What the instance does at the edge of the workload.
+    pub edge: EdgeSettings,
     /// Where readiness, liveness and metrics are served; nowhere if absent.
     pub admin: Option<AdminSettings>,
     /// Where connections are logged; nowhere if absent.
@@ -67,13 +72,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The inbound ports to capture: the configured ones without the admin port, which the instance serves itself.
+    /// The inbound ports to capture: the configured ones without those that the instance serves itself (`admin`, `serve-tls`).
     #[must_use]
     pub fn inbound_ports(&self) -> InboundPorts {
-        match &self.admin {
-            Some(admin) => self.inbound.clone().without(admin.address.port()),
-            None => self.inbound.clone(),
-        }
+        let ours = self.edge.serve.iter().map(|serve| serve.listen.port());
+        let ours = ours.chain(self.admin.iter().map(|admin| admin.address.port()));
+        ours.fold(self.inbound.clone(), InboundPorts::without)
     }
 
     /// Captures exactly these inbound ports (still without the admin port).
@@ -102,6 +106,8 @@ impl Config {
             ("capture.on-failure", old.on_failure != new_capture.on_failure),
             ("capture.cgroup-mount", old.cgroup_mount != new_capture.cgroup_mount),
             ("capture.cgroup", old.cgroup != new_capture.cgroup),
+            ("serve-tls", self.edge.serve != new.edge.serve),
+            ("originate-tls", self.edge.originate != new.edge.originate),
             ("admin.address", self.admin != new.admin),
         ]
         .into_iter()
@@ -126,6 +132,7 @@ impl Config {
             workload: running.workload.clone(),
             identity: running.identity.clone(),
             capture: running.capture.clone(),
+            edge: running.edge.clone(),
             admin: running.admin.clone(),
             ..self
         }

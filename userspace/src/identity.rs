@@ -16,6 +16,7 @@ mod certificate;
 mod error;
 mod external;
 mod fault;
+pub mod host;
 mod layout;
 mod revocation;
 mod rotation;

@@ -9,6 +9,7 @@ mod directory;
 mod exchange;
 mod identity;
 mod protocol;
+mod remote;
 mod trace;
 
 pub use address::{ClientAddr, OriginalDst, UpstreamAddr};
@@ -20,6 +21,7 @@ pub use directory::{
 pub use exchange::{Answer, Exchange, Flag, Flags, Request, RequestKind};
 pub use identity::{Identity, IdentityError, TrustDomain};
 pub use protocol::Protocol;
+pub use remote::{Host, Remote, RemoteError};
 pub use sidestep_abi::settings::OnFailure;
 pub use sidestep_abi::verdict::{Direction, Reason, Verdict};
 pub use trace::{Context, Parents, RandomIds, Sampling, Span, SpanId, TraceId, TraceParent};

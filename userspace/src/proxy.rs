@@ -5,6 +5,7 @@
 //! [`crate::model::Observer`]), nor policy (it asks [`Admission`]), nor where certificates come from ([`Credentials`]).
 //!
 //! # Layout
+//! - `edge`: TLS towards others and from them, outside of the mesh
 //! - `instance`: what outlives a connection: limits, the set of live connections, our own listeners
 //! - `listening`: the accept loop and what it does when descriptors run out
 //! - `connection`: one connection from acceptance to its end
@@ -20,6 +21,7 @@
 mod balance;
 mod connection;
 mod dial;
+mod edge;
 mod instance;
 mod leg;
 mod listening;
@@ -39,6 +41,7 @@ use std::time::Duration;
 
 use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 
+pub use edge::{Edge, Negotiation, Origination, Termination};
 pub use instance::{Instance, Surroundings};
 pub use listening::Listening;
 pub use route::{Neighbours, Unknown};
@@ -62,7 +65,7 @@ pub struct Limits {
 }
 
 /// What a listener of the instance is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Entry {
     /// Captured connections that the workload makes.
     Outbound,
@@ -70,15 +73,18 @@ pub enum Entry {
     Inbound,
     /// Tunnels to the workload.
     Tunnel,
+    /// What is dialled at the instance itself.
+    Edge(Edge),
 }
 
 impl Entry {
     /// Which way its connections go.
     #[must_use]
-    pub const fn direction(self) -> Direction {
+    pub const fn direction(&self) -> Direction {
         match self {
             Self::Outbound => Direction::Outbound,
             Self::Inbound | Self::Tunnel => Direction::Inbound,
+            Self::Edge(edge) => edge.direction(),
         }
     }
 }

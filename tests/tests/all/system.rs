@@ -5,6 +5,7 @@ mod bench;
 mod commands;
 mod databases;
 mod download;
+mod edge;
 mod envoy;
 mod instructions;
 mod laptop;

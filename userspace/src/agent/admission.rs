@@ -1,30 +1,56 @@
-//! Who may connect to the workload: what policy decides, asked by the instance for every connection.
+//! Who may connect to the workload, and where the instance may go for it: what policy decides, asked by the instance for every connection.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use anyhow::{Context, Result};
+
 use crate::config::Config;
-use crate::model::{ClientAddr, Identity, OriginalDst, Reason};
-use crate::policy::MutualTls;
+use crate::model::{ClientAddr, Identity, OriginalDst, Reason, Verdict};
+use crate::policy::{Compiled, MutualTls};
 use crate::proxy::Admission;
 
 /// The policy in force.
-pub(super) struct Gate(RwLock<Arc<MutualTls>>);
+pub(super) struct Gate(RwLock<Arc<Policy>>);
+
+/// What a configuration says of connections.
+struct Policy {
+    /// Which plain text may come in.
+    mutual_tls: MutualTls,
+    /// Where the workload may go.
+    rules: Compiled,
+}
+
+impl Policy {
+    fn of(config: &Config) -> Result<Self> {
+        let rules = config.outbound.rules.compile().context("compile outbound.rules")?;
+        Ok(Self { mutual_tls: config.mutual_tls.clone(), rules })
+    }
+}
 
 impl Gate {
-    pub(super) fn new(config: &Config) -> Self {
-        Self(RwLock::new(Arc::new(config.mutual_tls.clone())))
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        Ok(Self(RwLock::new(Arc::new(Policy::of(config)?))))
     }
 
     /// Holds connections that arrive from now on to another configuration.
-    pub(super) fn publish(&self, config: &Config) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.mutual_tls.clone());
+    ///
+    /// # Errors
+    /// Its rules do not fit together, which a valid configuration's do.
+    pub(super) fn publish(&self, config: &Config) -> Result<()> {
+        let policy = Arc::new(Policy::of(config)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        Ok(())
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Admission for Gate {
     fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<(), Reason> {
-        let policy = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        if policy.admits_plain_text(original.0.port(), client.0.ip()) {
+        if self.policy().mutual_tls.admits_plain_text(original.0.port(), client.0.ip()) {
             Ok(())
         } else {
             Err(Reason::PlainText)
@@ -39,5 +65,16 @@ impl Admission for Gate {
     ) -> Result<(), Reason> {
         // Whoever has proved an identity is let in: no policy speaks of identities yet.
         Ok(())
+    }
+
+    fn outbound(&self, destination: SocketAddr) -> Result<(), Reason> {
+        // Loopback is nobody else's, whatever the rules say: as the kernel's hooks see it.
+        if destination.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        match self.policy().rules.decide(destination) {
+            (Verdict::Deny, reason) => Err(reason),
+            (Verdict::Proxy | Verdict::Direct, _) => Ok(()),
+        }
     }
 }

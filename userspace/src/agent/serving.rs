@@ -6,6 +6,7 @@
 //! before, [`crate::agent`]'s eBPF capture attaches first: until then the other one's steering holds.)
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::admin::{Readiness, State};
 use crate::agent::admission::Gate;
 use crate::agent::capture::{Capture, Prepared};
+use crate::agent::edge;
 use crate::agent::follower::Follower;
 use crate::agent::identity;
 use crate::agent::listeners::Listeners;
@@ -24,7 +26,9 @@ use crate::agent::observing;
 use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
-use crate::proxy::{Admission, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown};
+use crate::proxy::{
+    Admission, Entry, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown,
+};
 use crate::sys::text;
 use crate::telemetry::Telemetry;
 
@@ -42,6 +46,8 @@ pub(super) struct Serving {
     shared: Arc<Shared>,
     readiness: Readiness,
     listening: Vec<Listening>,
+    /// Those of our own at fixed addresses, which a successor listens at too.
+    edge: Vec<Listening>,
     /// What only observes: cut off at the end.
     tasks: Vec<JoinHandle<()>>,
     /// What changes things: carried to its end first.
@@ -82,10 +88,11 @@ impl Serving {
             let certificates = Arc::clone(certificates);
             telemetry.add_source(Arc::new(move || identity::rows(&certificates)));
         }
+        let edge = edge::open(&config)?;
         let Prepared { capture, listeners, handoffs, kernel } = Capture::prepare(&config, &workload, &scope)?;
         let threads = Threads::start(workers()).context("start the threads that relay")?;
         let observer = Arc::clone(&telemetry) as Arc<dyn Observer>;
-        let gate = Arc::new(Gate::new(&config));
+        let gate = Arc::new(Gate::new(&config)?);
         let surroundings = Surroundings {
             handoffs,
             observer,
@@ -98,14 +105,15 @@ impl Serving {
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
-        let listening = listeners
+        let captured = listeners
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
-            .context("hand the listeners to the instance")?
-            .into_iter()
-            .map(|(listener, entry)| instance.serve(listener, entry))
-            .collect::<io::Result<_>>()
-            .context("serve a listener")?;
+            .context("hand the listeners to the instance")?;
+        let serve = |listeners: Vec<(TcpListener, Entry)>| {
+            let served = listeners.into_iter().map(|(listener, entry)| instance.serve(listener, entry));
+            served.collect::<io::Result<_>>().context("serve a listener")
+        };
+        let (listening, edge): (_, Vec<Listening>) = (serve(captured)?, serve(edge)?);
         if let Some((counters, denials)) = kernel {
             tasks.push(observing::observe_kernel(&telemetry, counters, denials));
         }
@@ -114,7 +122,7 @@ impl Serving {
             return Err(error);
         }
         let shared = Arc::new(Shared { config: Mutex::new(config), capture, gate, instance, telemetry });
-        Ok(Self { shared, readiness, listening, tasks, reloads: None, _threads: threads })
+        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, _threads: threads })
     }
 
     /// Takes over what changes in the configuration file, as far as it can change while running.
@@ -160,6 +168,9 @@ impl Serving {
         self.readiness.set(State::Draining);
         // Probes are the successor's to answer, and so are changes of the configuration.
         self.end_tasks().await;
+        for listening in self.edge.drain(..) {
+            listening.close().await;
+        }
         sleep(HANDSHAKE_GRACE).await;
         self.drain().await;
         self.stop(End::Leave).await
@@ -192,7 +203,7 @@ impl Serving {
             End::Remove => shared.capture.remove().await,
             End::Leave => Ok(()),
         };
-        for listening in self.listening {
+        for listening in self.listening.into_iter().chain(self.edge) {
             listening.close().await;
         }
         shared.instance.cut_off();
@@ -228,7 +239,7 @@ impl Shared {
         }
         let new = new.keeping(&running);
         self.capture.publish(&new)?;
-        self.gate.publish(&new);
+        self.gate.publish(&new)?;
         self.instance.set_neighbours(neighbours(&new));
         self.instance.set_limits(limits(&new));
         if new.access_log != running.access_log {

@@ -3,7 +3,7 @@
 use sidestep_abi::settings::OnFailure;
 use sidestep_abi::verdict::Verdict;
 
-use super::{CaptureMode, LogFormat, Unknown};
+use super::{CaptureMode, LogFormat, OriginateProtocol, ServeProtocol, Unknown};
 use crate::model::Reach;
 use crate::policy::DenyWith;
 
@@ -51,6 +51,16 @@ impl Choice for Reach {
 impl Choice for CaptureMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("ebpf", Self::Ebpf), ("iptables", Self::Iptables), ("none", Self::None)];
+}
+
+impl Choice for OriginateProtocol {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("tls", Self::Tls), ("https", Self::Https), ("postgres", Self::Postgres), ("mysql", Self::Mysql)];
+}
+
+impl Choice for ServeProtocol {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("http", Self::Http), ("http2", Self::Http2), ("tcp", Self::Tcp)];
 }
 
 impl Choice for LogFormat {

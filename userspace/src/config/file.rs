@@ -22,11 +22,13 @@ use super::{
 };
 use crate::policy::{MutualTls, Subject};
 
+mod edge;
 mod identity;
 mod inbound;
 mod mesh;
 mod outbound;
 
+use edge::{WrittenEdge, WrittenOrigination, WrittenTermination};
 use identity::WrittenIdentity;
 use inbound::Inbound;
 use mesh::{Own, WrittenService, WrittenWorkload};
@@ -45,6 +47,8 @@ section!(Document {
     services: Vec<Spanned<WrittenService>>,
     peer_authentication: Spanned<OneOrMany<PathBuf>>,
     root_namespace: Value<Hostname>,
+    originate_tls: Vec<Spanned<WrittenOrigination>>,
+    serve_tls: Vec<Spanned<WrittenTermination>>,
     admin: Admin,
     access_log: AccessLog,
 });
@@ -110,7 +114,10 @@ impl Document {
                 mutual_tls(files, own, &labels.collect(), root, part, sources)?
             }
         };
+        let admin = self.admin.map(|admin| AdminSettings { address: admin.address.0 });
+        let edge = WrittenEdge { originate: self.originate_tls, serve: self.serve_tls };
         Ok(Config {
+            edge: edge.settings(admin.as_ref(), part)?,
             workload: self.workload.map(|Value(name)| name),
             capture: self.capture.unwrap_or_default().settings(),
             outbound: self.outbound.unwrap_or_default().settings(part)?,
@@ -119,7 +126,7 @@ impl Document {
             tunnel: self.tunnel.unwrap_or_default().settings(),
             directory: Arc::new(directory),
             mutual_tls: mutual_tls.with_probes(probes),
-            admin: self.admin.map(|admin| AdminSettings { address: admin.address.0 }),
+            admin,
             access_log: self.access_log.map(AccessLog::settings),
             identity,
         })

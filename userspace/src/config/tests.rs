@@ -11,6 +11,7 @@ use sidestep_abi::verdict::{Reason, Verdict};
 use super::*;
 use crate::policy::{DenyWith, Rules};
 
+mod edge;
 mod mesh;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -214,7 +215,7 @@ fn unknown_repeated_and_missing_fields_are_refused() {
     refused(
         "wrkload: web",
         "1:1: wrkload: expected one of workload, labels, identity, capture, outbound, inbound, relay, tunnel, workloads, \
-         services, peer-authentication, root-namespace, admin, access-log, found unknown field \"wrkload\"",
+         services, peer-authentication, root-namespace, originate-tls, serve-tls, admin, access-log, found unknown field \"wrkload\"",
     );
     refused(
         "outbound:\n  value: red\n",

@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::{Choice, LogDestination, WorkloadName};
-use crate::model::{Identity, TrustDomain};
+use crate::model::{Host, Identity, Remote, TrustDomain};
 use crate::policy::{PortSpan, Target};
 
 mod mesh;
@@ -150,6 +150,8 @@ read_by_from_str! {
     WorkloadName: "a name",
     Identity: "a SPIFFE ID such as spiffe://cluster.local/ns/shop/sa/web",
     TrustDomain: "a trust domain such as cluster.local",
+    Host: "a host name or an IP address",
+    Remote: "a host and a port, such as db.example.com:5432",
 }
 
 /// The value of `inbound.ports`, unless it is a list.

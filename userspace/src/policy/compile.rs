@@ -4,6 +4,8 @@
 //! because the kernel's trie returns one entry. Sorted by network address and then by length, a prefix comes
 //! directly after those that contain it: a stack of ancestors is all the state that one pass needs.
 
+mod lookup;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 

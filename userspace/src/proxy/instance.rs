@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::balance::Balance;
+use super::edge::LOOKUPS;
 use super::listening::Listening;
 use super::relay::Pipes;
 use super::route::Neighbours;
@@ -41,6 +42,8 @@ pub struct Instance {
     /// Places for handshakes with whoever dials a tunnel.
     pub(super) handshakes: Semaphore,
     pub(super) balance: Balance,
+    /// Places for names that are being looked up.
+    pub(super) lookups: Arc<Semaphore>,
     /// Lines about refused connections, which a pod can cause at will.
     pub(super) refusals: Throttle,
     live: Mutex<Live>,
@@ -95,6 +98,7 @@ impl Instance {
             tunnels: Tally::default(),
             handshakes: Semaphore::new(HANDSHAKES),
             balance: Balance::default(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
             refusals: Throttle::new(Duration::from_secs(1)),
             live: Mutex::default(),
             idle: Notify::new(),

@@ -20,6 +20,7 @@ use super::Entry;
 use super::canonical;
 use super::connection::{self, Accepted};
 use super::dial;
+use super::edge::{self, Arrived, Edge};
 use super::instance::Instance;
 use super::leg::Leg;
 use super::throttle::Throttle;
@@ -54,7 +55,10 @@ impl Listening {
             let _within = home.enter();
             watched(listener)?
         };
-        instance.own.add(address);
+        // What is let in there goes to the app, whoever dials it: a tunnel's connection too.
+        if !matches!(entry, Entry::Edge(Edge::Terminate(_))) {
+            instance.own.add(address);
+        }
         let ours = Ours { instance, address };
         let (close, closed) = oneshot::channel();
         let accepting = Accepting {
@@ -172,7 +176,7 @@ impl Accepting {
             self.backlog = Backlog::Filled;
         };
         if let Some(second) = self.second.take() {
-            self.ours.admit(stream, peer, second, self.entry)?;
+            self.ours.admit(stream, peer, second, &self.entry)?;
         }
         // The connection dials before we prepare for the next.
         let_others_run().await;
@@ -187,7 +191,7 @@ impl Accepting {
             match accept(self.listener.get_ref()) {
                 Ok((stream, peer)) => {
                     let second = self.ours.second()?;
-                    self.ours.admit(stream, peer, second, self.entry)?;
+                    self.ours.admit(stream, peer, second, &self.entry)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_the_clients_own(&error) => {}
@@ -222,7 +226,7 @@ impl Ours {
         stream: std::net::TcpStream,
         peer: SocketAddr,
         second: Socket,
-        entry: Entry,
+        entry: &Entry,
     ) -> io::Result<()> {
         let seat = self.instance.workers.seat();
         let runtime = seat.runtime().clone();
@@ -232,7 +236,18 @@ impl Ours {
         };
         let client = ClientAddr(canonical(peer));
         let limit = self.instance.limits().max_connections;
-        if entry == Entry::Tunnel {
+        if let Entry::Edge(edge) = entry {
+            let local = canonical(stream.local_addr()?);
+            let arrived = Arrived { seat, stream, second, client, local };
+            if self.instance.active() >= limit {
+                self.instance.count_over_limit();
+                edge::turn_away(&self.instance, edge, arrived, limit);
+            } else {
+                self.instance.spawn(&runtime, |alive| edge::serve(alive, edge.clone(), arrived));
+            }
+            return Ok(());
+        }
+        if matches!(entry, Entry::Tunnel) {
             if self.instance.open_tunnels() >= limit {
                 self.instance.count_over_limit();
             } else {

@@ -67,6 +67,8 @@ impl Handoffs for Fixed {
 struct Admitted {
     plain_text: Option<Reason>,
     tunnelled: Option<Reason>,
+    /// Where nobody may go.
+    denied: Vec<SocketAddr>,
 }
 
 impl Admission for Admitted {
@@ -81,6 +83,10 @@ impl Admission for Admitted {
         _original: OriginalDst,
     ) -> Result<(), Reason> {
         self.tunnelled.map_or(Ok(()), Err)
+    }
+
+    fn outbound(&self, destination: SocketAddr) -> Result<(), Reason> {
+        if self.denied.contains(&destination) { Err(Reason::Rule) } else { Ok(()) }
     }
 }
 

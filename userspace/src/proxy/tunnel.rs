@@ -27,7 +27,7 @@ pub(super) mod server;
 mod stream;
 pub(super) mod tally;
 mod terms;
-mod wire;
+pub(super) mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -75,7 +75,7 @@ pub trait Credentials: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
-/// Who may connect to the workload.
+/// Who may connect to the workload, and to whom it may.
 pub trait Admission: Send + Sync + 'static {
     /// Whether a plain-text connection from `client` to `original` is let in.
     ///
@@ -88,6 +88,12 @@ pub trait Admission: Send + Sync + 'static {
     /// # Errors
     /// Why it is not.
     fn tunnelled(&self, source: &Identity, client: ClientAddr, original: OriginalDst) -> Result<(), Reason>;
+
+    /// Whether the instance may dial `destination` for its workload, where no hook of the kernel was asked.
+    ///
+    /// # Errors
+    /// Why it may not.
+    fn outbound(&self, destination: SocketAddr) -> Result<(), Reason>;
 }
 
 /// What a workload needs to speak through tunnels.

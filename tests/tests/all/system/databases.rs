@@ -159,7 +159,7 @@ fn postgresql_answers_through_two_instances() {
 }
 
 /// Where Debian keeps the server's programs, which are not in `PATH`.
-fn postgresql() -> Option<PathBuf> {
+pub(super) fn postgresql() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut found: Vec<PathBuf> = versions.flatten().map(|version| version.path().join("bin")).collect();
     found.retain(|binaries| binaries.join("postgres").is_file());
@@ -167,7 +167,7 @@ fn postgresql() -> Option<PathBuf> {
     found.pop()
 }
 
-fn run(command: &mut Command) {
+pub(super) fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("run {command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

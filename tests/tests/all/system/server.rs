@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 /// A running server. Its directory goes after it.
 pub(super) struct Server {
-    _process: Process,
+    process: Process,
     directory: TempDir,
 }
 
@@ -20,7 +20,12 @@ impl Server {
         let directory = tempfile::Builder::new().prefix("sidestep-test-").tempdir();
         let directory = directory.unwrap_or_else(|error| panic!("make a directory for {program}: {error}"));
         let arguments = prepare(directory.path());
-        Self { _process: place.start(program, arguments), directory }
+        Self { process: place.start(program, arguments), directory }
+    }
+
+    /// What it printed on standard error so far.
+    pub(super) fn stderr(&self) -> String {
+        self.process.stderr()
     }
 
     /// Its directory.

@@ -11,7 +11,7 @@ use crate::policy::{Rule, Target};
 
 impl Compiled {
     /// The one lookup that the kernel does, in a table of one family.
-    fn decide(&self, destination: SocketAddr) -> (Verdict, Reason) {
+    fn decide_by_looking_at_all(&self, destination: SocketAddr) -> (Verdict, Reason) {
         let ip = destination.ip().to_canonical();
         let longest = self.prefixes.iter().filter(|prefix| prefix.net.contains(&ip));
         match longest.max_by_key(|prefix| prefix.net.prefix_len()).map(|prefix| &prefix.decision) {
@@ -47,7 +47,10 @@ impl Compiled {
             CompiledPrefix { net: IpNet::V6(net), ..prefix }
         });
         let trie = Self { default: self.default, prefixes: prefixes.collect() };
-        trie.decide(SocketAddr::new(IpAddr::V6(moved(wide(destination.ip()))), destination.port()))
+        trie.decide_by_looking_at_all(SocketAddr::new(
+            IpAddr::V6(moved(wide(destination.ip()))),
+            destination.port(),
+        ))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::proxy::relay::{scratch, socket};
 
 /// A stream that reads ahead.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::proxy) struct Wire {
     stream: TcpStream,
     ahead: Vec<u8>,
     /// How much of it was handed out.
@@ -26,8 +26,14 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) const fn new(stream: TcpStream) -> Self {
+    pub(in crate::proxy) const fn new(stream: TcpStream) -> Self {
         Self { stream, ahead: Vec::new(), taken: 0 }
+    }
+
+    /// Has the connection reset when it is closed.
+    pub(in crate::proxy) fn reset(&self) {
+        // Fails only on a socket that is already gone, which the other end has noticed by then.
+        let _ = self.stream.set_zero_linger();
     }
 }
 

@@ -1,0 +1,147 @@
+//! TLS taken off connections from others, for an app that speaks none and listens on loopback only.
+//!
+//! Whoever connects is nobody until the handshake is over: until then it has a place among few, and a few seconds. The mesh's own
+//! TLS this is not: where mutual TLS is demanded, what comes in here counts as plain text.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::pump::{Truncation, pump};
+use super::{Arrived, Refusal, Termination, fail, open};
+use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Side};
+use crate::proxy::connection::blame;
+use crate::proxy::dial::{Dial, gone, late};
+use crate::proxy::instance::{Alive, Instance};
+use crate::proxy::leg::Leg;
+use crate::proxy::relay::{Broken, End};
+
+/// Serves a connection to its end.
+pub(super) async fn serve(alive: &Alive, termination: &Termination, arrived: Arrived) {
+    let instance = &*alive.instance;
+    let mut record = open(instance, Direction::Inbound, &arrived);
+    let Arrived { seat, stream, second, client, local } = arrived;
+    if let Err(refusal) = admit(instance, client, OriginalDst(local)) {
+        drop(Leg::new(stream));
+        return fail(instance, record, client, refusal);
+    }
+    let limits = instance.limits();
+    let patience = limits.connect_timeout;
+    let shaken = timeout(patience, async {
+        // The semaphore is never closed.
+        let _place = termination.handshakes.acquire().await;
+        TlsAcceptor::from((termination.tls)()).accept(stream).await
+    });
+    let shaken = shaken.await.unwrap_or_else(|_elapsed| Err(late(patience)));
+    let mut secured = match shaken {
+        Ok(stream) => Terminated { stream, told: false },
+        Err(source) => {
+            return fail(instance, record, client, Fault::new(Side::Peer, "shake hands", source).into());
+        }
+    };
+    record.dialling(termination.to);
+    let dial = Dial {
+        handoffs: &*instance.handoffs,
+        client,
+        upstream: termination.to,
+        direction: Direction::Inbound,
+    };
+    let second = (local.is_ipv4() == termination.to.0.is_ipv4()).then_some(second);
+    let app = match dial.run(second, gone(secured.socket()), patience).await {
+        Ok(stream) => Leg::new(stream),
+        Err(fault) => {
+            drop(secured);
+            tracing::debug!(%fault, %client, "connection at the edge was not made");
+            return record.fail(fault);
+        }
+    };
+    let idle = limits.idle_timeout;
+    match pump(&app, End::Upstream, &mut secured, Truncation::Reset, idle, record.traffic()).await {
+        Ok(()) => {
+            app.end();
+            drop(secured);
+            record.close();
+        }
+        Err(Broken { end, doing, source }) => {
+            drop(app);
+            drop(secured);
+            let fault = Fault::new(blame(end, Direction::Inbound), doing, source);
+            tracing::debug!(%fault, %client, "connection at the edge broke");
+            record.fail(fault);
+        }
+    }
+    drop(seat);
+}
+
+/// Whether `client` may come in by `local`. Whoever is in the workload itself may: no hook of the kernel asks for it either.
+fn admit(instance: &Instance, client: ClientAddr, local: OriginalDst) -> Result<(), Refusal> {
+    if client.0.ip().is_loopback() || client.0.ip() == local.0.ip() {
+        return Ok(());
+    }
+    instance.admission.plain_text(client, local).map_err(|reason: Reason| {
+        let message = format!("{local} does not take what is not of the mesh from {}", client.0.ip());
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, message);
+        Refusal {
+            reason: Some(reason),
+            fault: Fault::new(Side::Peer, "admit connection", source),
+            answer: None,
+        }
+    })
+}
+
+/// A client's connection, which is reset when it is closed before it was told that all has been said.
+struct Terminated {
+    stream: TlsStream<TcpStream>,
+    told: bool,
+}
+
+impl Terminated {
+    fn socket(&self) -> &TcpStream {
+        self.stream.get_ref().0
+    }
+}
+
+impl AsyncRead for Terminated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Terminated {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        self.told = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Terminated {
+    fn drop(&mut self) {
+        if !self.told {
+            // Fails only on a socket that is already gone, which the other end has noticed by then.
+            let _ = self.socket().set_zero_linger();
+        }
+    }
+}
