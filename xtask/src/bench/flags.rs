@@ -51,7 +51,8 @@ pub(super) enum Measurement {
     ShortConnections,
     /// Very many bytes on one connection, one way and both ways, in every mode
     Bulk,
-    /// HTTP on few and on many connections and at a fixed rate, in every mode
+    /// HTTP/1.1 on few and on many connections and at a fixed rate, in every mode, HTTP/2 and gRPC in those that read it;
+    /// alone, nothing but those
     Http,
     /// Mutual TLS between two proxies, ours and Envoy's: the work that is promised of it, and what idle streams weigh
     Tunnel,
@@ -87,10 +88,19 @@ impl Flags {
             || (self.measures(Measurement::Tunnel) && Work::TUNNEL.contains(&work))
     }
 
-    /// Whether no kind of work is asked for but for the tunnel's sake: then the ways without one are not walked.
-    fn compares_tunnels_alone(&self) -> bool {
-        self.measures(Measurement::Tunnel)
-            && !Work::ALL.into_iter().any(|work| self.measures(measurement(work)))
+    /// Whether this is all that is asked for of the works that are compared.
+    fn compares_alone(&self, measurement: Measurement) -> bool {
+        let others = COMPARED.into_iter().filter(|other| *other != measurement);
+        self.measures(measurement) && !others.into_iter().any(|other| self.measures(other))
+    }
+
+    /// The ways that are walked: all of them, unless all that is asked for is about few.
+    fn modes(&self) -> Vec<Mode> {
+        match () {
+            () if self.compares_alone(Measurement::Tunnel) => Mode::TUNNELS.to_vec(),
+            () if self.compares_alone(Measurement::Http) => Mode::HTTP.to_vec(),
+            () => Mode::ALL.to_vec(),
+        }
     }
 
     /// The comparison that is asked for.
@@ -106,18 +116,28 @@ impl Flags {
         // What crosses cores tells more of the machine than of us: a run that has little time asks it for latency alone.
         let has_time = |(work, seating): &(Work, Seating)| {
             self.extent() == Extent::Full
-                || self.compares_tunnels_alone()
+                || self.compares_alone(Measurement::Tunnel)
                 || *seating == Seating::OneCore
                 || matches!(work, Work::PingPong | Work::Request)
         };
         Plan {
-            modes: if self.compares_tunnels_alone() { Mode::TUNNELS.to_vec() } else { Mode::ALL.to_vec() },
+            modes: self.modes(),
             turns: turns.filter(has_time).collect(),
             rounds: self.rounds.map_or(default, usize::from),
             cores,
         }
     }
 }
+
+/// What the ways are compared in.
+const COMPARED: [Measurement; 6] = [
+    Measurement::PingPong,
+    Measurement::ConnectRequestClose,
+    Measurement::ShortConnections,
+    Measurement::Bulk,
+    Measurement::Http,
+    Measurement::Tunnel,
+];
 
 /// What has to be asked for to have a kind of work done.
 fn measurement(work: Work) -> Measurement {
@@ -126,7 +146,9 @@ fn measurement(work: Work) -> Measurement {
         Work::Request => Measurement::ConnectRequestClose,
         Work::ShortConnections => Measurement::ShortConnections,
         Work::BulkOneWay | Work::BulkBothWays => Measurement::Bulk,
-        Work::HttpOne | Work::HttpMany | Work::HttpCrowd | Work::HttpOpenLoop => Measurement::Http,
+        Work::HttpOne | Work::HttpMany | Work::HttpCrowd | Work::HttpOpenLoop | Work::Http2 | Work::Grpc => {
+            Measurement::Http
+        }
     }
 }
 
@@ -147,8 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn beside_other_work_the_tunnel_is_one_way_of_many() {
-        for only in [[].as_slice(), &[Measurement::Http], &[Measurement::Tunnel, Measurement::PingPong]] {
+    fn http_alone_is_compared_between_those_who_read_it() {
+        let plan = plan(&[Measurement::Http, Measurement::Memory]);
+        assert_eq!(plan.modes, Mode::HTTP);
+        assert!(plan.works(Seating::OneCore).all(Work::is_http));
+        assert!(plan.works(Seating::OneCore).any(Work::is_http2));
+    }
+
+    #[test]
+    fn beside_other_work_the_tunnel_and_http_are_ways_of_many() {
+        for only in [
+            [].as_slice(),
+            &[Measurement::Http, Measurement::Tunnel],
+            &[Measurement::Tunnel, Measurement::PingPong],
+        ] {
             assert_eq!(plan(only).modes, Mode::ALL, "{only:?}");
         }
         assert!(plan(&[Measurement::Memory]).turns.is_empty());

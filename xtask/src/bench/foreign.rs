@@ -2,9 +2,10 @@
 //! where two proxies are in the way, of the server's pod too.
 //!
 //! Each is told what a competent operator would tell it, in a file of its own beside this one, and gets as little to do
-//! as it can be given: one worker, no logs. How connections come to it is [`redirect`]'s business or our capture's.
+//! as it can be given: one worker, and no logs but where requests are to be observed. How connections come to it is [`redirect`]'s business or our capture's.
 
 mod envoy;
+mod envoy_observed;
 mod envoy_tls;
 mod haproxy;
 mod nginx;
@@ -23,7 +24,7 @@ use super::mode::Proxy;
 use crate::lab::{Lab, Pod, Program};
 use crate::process::find_program;
 
-pub(super) use self::envoy_tls::End;
+pub(super) use self::envoy_tls::{Carries, End};
 
 /// Where a proxy takes what is captured for it, unless it listens on the server's own ports: Envoy's in Istio.
 pub(super) const PORT: u16 = 15001;
@@ -37,6 +38,15 @@ pub(super) struct Foreign {
     _program: Program,
 }
 
+/// What a proxy has to reach.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Destination<'a> {
+    /// The server's addresses.
+    pub(super) at: &'a [SocketAddr],
+    /// Where spans go, by OTLP over gRPC.
+    pub(super) collector: SocketAddr,
+}
+
 /// How a proxy is started, and where it will listen.
 struct Plan {
     program: PathBuf,
@@ -47,20 +57,29 @@ struct Plan {
 impl Foreign {
     /// Starts a proxy that stands alone between client and server, in front of the server's addresses, and waits until
     /// it listens. None of a way that has none or is ours.
-    pub(super) fn start(lab: &Lab, pod: &Pod, proxy: Proxy, server: &[SocketAddr]) -> Result<Option<Self>> {
+    pub(super) fn start(
+        lab: &Lab,
+        pod: &Pod,
+        proxy: Proxy,
+        server: &Destination<'_>,
+    ) -> Result<Option<Self>> {
         let home = Home::of(lab, pod);
         let plan = match proxy {
-            Proxy::None | Proxy::Ours | Proxy::Tunnel | Proxy::EnvoyTls => return Ok(None),
+            Proxy::None | Proxy::Ours | Proxy::Tunnel | Proxy::EnvoyTls | Proxy::EnvoyObservedTls => {
+                return Ok(None);
+            }
             Proxy::EnvoyTcp => envoy::plan(&home, envoy::TCP)?,
             Proxy::EnvoyHttp => envoy::plan(&home, envoy::HTTP)?,
-            Proxy::Haproxy => haproxy::plan(&home)?,
-            Proxy::Nginx => nginx::plan(&home, server)?,
+            Proxy::EnvoyObserved => envoy_observed::plan(&home, server.collector)?,
+            Proxy::Haproxy => haproxy::plan(&home, haproxy::TCP)?,
+            Proxy::HaproxyHttp => haproxy::plan(&home, haproxy::HTTP)?,
+            Proxy::Nginx => nginx::plan(&home, server.at)?,
         };
         Self::run(lab, pod, &home, &plan).map(Some)
     }
 
     /// Starts one of a pair of proxies with mutual TLS between them, and waits until it listens.
-    pub(super) fn start_end(lab: &Lab, pod: &Pod, end: End<'_>, server: &[SocketAddr]) -> Result<Self> {
+    pub(super) fn start_end(lab: &Lab, pod: &Pod, end: End<'_>, server: &Destination<'_>) -> Result<Self> {
         let home = Home::of(lab, pod);
         let plan = envoy_tls::plan(&home, end, server)?;
         Self::run(lab, pod, &home, &plan)

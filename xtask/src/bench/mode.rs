@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::seating::Hop;
 use super::work::Work;
 
+/// How many requests in a hundred are traced, by whoever traces: what Istio's sidecar has by itself.
+pub(crate) const TRACED_PERCENT: f64 = 1.0;
+
 /// One way from client to server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mode {
@@ -33,6 +36,12 @@ pub(crate) enum Mode {
     EnvoyTlsIptables,
     /// Through a sidecar of ours on either side with a tunnel between the two, steered by eBPF.
     Tunnel,
+    /// Through Envoy as a sidecar has it: HTTP with access log, traces and statistics; steered by iptables.
+    EnvoyObservedIptables,
+    /// Through HAProxy as an HTTP proxy with a log, steered by iptables.
+    HaproxyHttpIptables,
+    /// Through an Envoy that does all of that on either side, with mutual TLS between the two, steered by iptables.
+    EnvoyObservedTlsIptables,
 }
 
 /// What decides that a connection leaves its way.
@@ -57,7 +66,7 @@ pub(crate) enum Proxy {
     Ours,
     /// Envoy, which does not look at the bytes.
     EnvoyTcp,
-    /// Envoy, which reads them as HTTP/1.1.
+    /// Envoy, which reads them as HTTP/1.1 and says nothing of it.
     EnvoyHttp,
     /// HAProxy, which does not look at the bytes.
     Haproxy,
@@ -67,11 +76,38 @@ pub(crate) enum Proxy {
     EnvoyTls,
     /// Our tunnel between two sidecars.
     Tunnel,
+    /// Envoy, which reads them as HTTP, logs, counts and traces requests.
+    EnvoyObserved,
+    /// HAProxy, which reads them as HTTP/1.1 and logs requests.
+    HaproxyHttp,
+    /// Two Envoys that do all that [`Self::EnvoyObserved`] does, with mutual TLS between them.
+    EnvoyObservedTls,
+}
+
+/// What a proxy makes of the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// Bytes.
+    Bytes,
+    /// HTTP/1.1 and nothing else.
+    Http1,
+    /// HTTP/1.1 and HTTP/2.
+    Http,
+}
+
+impl Proxy {
+    fn reads(self) -> Reads {
+        match self {
+            Self::EnvoyHttp | Self::HaproxyHttp => Reads::Http1,
+            Self::EnvoyObserved | Self::EnvoyObservedTls => Reads::Http,
+            _ => Reads::Bytes,
+        }
+    }
 }
 
 impl Mode {
     /// All of them, the reference first.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::NoCapture,
         Self::Direct,
         Self::RelayEbpf,
@@ -84,93 +120,95 @@ impl Mode {
         Self::NginxIptables,
         Self::EnvoyTlsIptables,
         Self::Tunnel,
+        Self::EnvoyObservedIptables,
+        Self::HaproxyHttpIptables,
+        Self::EnvoyObservedTlsIptables,
     ];
 
     /// What is encrypted on its way, and what that is compared with.
     pub(crate) const TUNNELS: [Self; 3] = [Self::NoCapture, Self::EnvoyTlsIptables, Self::Tunnel];
 
+    /// What reads requests as a sidecar does, and what that is compared with.
+    pub(crate) const HTTP: [Self; 4] = [
+        Self::NoCapture,
+        Self::EnvoyObservedIptables,
+        Self::HaproxyHttpIptables,
+        Self::EnvoyObservedTlsIptables,
+    ];
+
+    /// What tables call it, what names of things and fields call it, how connections come to the proxy, and what is in the
+    /// way of the bytes.
+    fn facts(self) -> (&'static str, &'static str, Capture, Proxy) {
+        use Capture::{Ebpf, Iptables};
+        match self {
+            Self::NoCapture => ("no capture", "none", Capture::None, Proxy::None),
+            Self::Direct => ("direct verdict", "direct", Capture::Direct, Proxy::None),
+            Self::RelayEbpf => ("our relay, eBPF", "ebpf", Ebpf, Proxy::Ours),
+            Self::RelayIptables => ("our relay, iptables", "iptables", Iptables, Proxy::Ours),
+            Self::EnvoyTcpIptables => {
+                ("Envoy TCP, iptables", "envoy-tcp-iptables", Iptables, Proxy::EnvoyTcp)
+            }
+            Self::EnvoyTcpEbpf => ("Envoy TCP, our eBPF", "envoy-tcp-ebpf", Ebpf, Proxy::EnvoyTcp),
+            Self::EnvoyHttpIptables => {
+                ("Envoy HTTP, iptables", "envoy-http-iptables", Iptables, Proxy::EnvoyHttp)
+            }
+            Self::EnvoyHttpEbpf => ("Envoy HTTP, our eBPF", "envoy-http-ebpf", Ebpf, Proxy::EnvoyHttp),
+            Self::HaproxyIptables => ("HAProxy TCP, iptables", "haproxy-iptables", Iptables, Proxy::Haproxy),
+            Self::NginxIptables => ("nginx stream, iptables", "nginx-iptables", Iptables, Proxy::Nginx),
+            Self::EnvoyTlsIptables => {
+                ("Envoy mTLS, both sides", "envoy-tls-iptables", Iptables, Proxy::EnvoyTls)
+            }
+            Self::Tunnel => ("our tunnel, both sides", "tunnel", Ebpf, Proxy::Tunnel),
+            Self::EnvoyObservedIptables => {
+                ("Envoy HTTP sidecar, iptables", "envoy-observed", Iptables, Proxy::EnvoyObserved)
+            }
+            Self::HaproxyHttpIptables => {
+                ("HAProxy HTTP, iptables", "haproxy-http", Iptables, Proxy::HaproxyHttp)
+            }
+            Self::EnvoyObservedTlsIptables => {
+                ("Envoy HTTP mTLS, both sides", "envoy-observed-tls", Iptables, Proxy::EnvoyObservedTls)
+            }
+        }
+    }
+
     /// What tables call it.
     pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::NoCapture => "no capture",
-            Self::Direct => "direct verdict",
-            Self::RelayEbpf => "our relay, eBPF",
-            Self::RelayIptables => "our relay, iptables",
-            Self::EnvoyTcpIptables => "Envoy TCP, iptables",
-            Self::EnvoyTcpEbpf => "Envoy TCP, our eBPF",
-            Self::EnvoyHttpIptables => "Envoy HTTP, iptables",
-            Self::EnvoyHttpEbpf => "Envoy HTTP, our eBPF",
-            Self::HaproxyIptables => "HAProxy TCP, iptables",
-            Self::NginxIptables => "nginx stream, iptables",
-            Self::EnvoyTlsIptables => "Envoy mTLS, both sides",
-            Self::Tunnel => "our tunnel, both sides",
-        }
+        self.facts().0
     }
 
     /// What names of things and fields call it.
     pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::NoCapture => "none",
-            Self::Direct => "direct",
-            Self::RelayEbpf => "ebpf",
-            Self::RelayIptables => "iptables",
-            Self::EnvoyTcpIptables => "envoy-tcp-iptables",
-            Self::EnvoyTcpEbpf => "envoy-tcp-ebpf",
-            Self::EnvoyHttpIptables => "envoy-http-iptables",
-            Self::EnvoyHttpEbpf => "envoy-http-ebpf",
-            Self::HaproxyIptables => "haproxy-iptables",
-            Self::NginxIptables => "nginx-iptables",
-            Self::EnvoyTlsIptables => "envoy-tls-iptables",
-            Self::Tunnel => "tunnel",
-        }
+        self.facts().1
     }
 
     /// How connections come to the proxy.
     pub(crate) fn capture(self) -> Capture {
-        match self {
-            Self::NoCapture => Capture::None,
-            Self::Direct => Capture::Direct,
-            Self::RelayEbpf | Self::EnvoyTcpEbpf | Self::EnvoyHttpEbpf | Self::Tunnel => Capture::Ebpf,
-            Self::RelayIptables
-            | Self::EnvoyTcpIptables
-            | Self::EnvoyHttpIptables
-            | Self::HaproxyIptables
-            | Self::NginxIptables
-            | Self::EnvoyTlsIptables => Capture::Iptables,
-        }
+        self.facts().2
     }
 
     /// What is in the way of the bytes.
     pub(crate) fn proxy(self) -> Proxy {
-        match self {
-            Self::NoCapture | Self::Direct => Proxy::None,
-            Self::RelayEbpf | Self::RelayIptables => Proxy::Ours,
-            Self::EnvoyTcpIptables | Self::EnvoyTcpEbpf => Proxy::EnvoyTcp,
-            Self::EnvoyHttpIptables | Self::EnvoyHttpEbpf => Proxy::EnvoyHttp,
-            Self::HaproxyIptables => Proxy::Haproxy,
-            Self::NginxIptables => Proxy::Nginx,
-            Self::EnvoyTlsIptables => Proxy::EnvoyTls,
-            Self::Tunnel => Proxy::Tunnel,
-        }
+        self.facts().3
     }
 
     /// How many proxies are in the way.
     pub(crate) fn hop(self) -> Hop {
         match self.proxy() {
             Proxy::None => Hop::None,
-            Proxy::EnvoyTls | Proxy::Tunnel => Hop::BothEnds,
+            Proxy::EnvoyTls | Proxy::Tunnel | Proxy::EnvoyObservedTls => Hop::BothEnds,
             _ => Hop::Relay,
         }
     }
 
     /// Whether the mode can carry a kind of work. At a fixed rate, which is half of what one hop can serve, two would have
-    /// another task than one.
+    /// another task than one. To whoever carries bytes alone, HTTP/2 is no other work than HTTP/1.1.
     pub(crate) fn can(self, work: Work) -> bool {
-        match (self.proxy(), self.hop()) {
-            (Proxy::EnvoyHttp, _) => work.is_http(),
-            (_, Hop::BothEnds) => work != Work::HttpOpenLoop,
-            _ => true,
-        }
+        let reads = match self.proxy().reads() {
+            Reads::Bytes => self == Self::NoCapture || !work.is_http2(),
+            Reads::Http1 => work.is_http() && !work.is_http2(),
+            Reads::Http => work.is_http(),
+        };
+        reads && (self.hop() != Hop::BothEnds || work != Work::HttpOpenLoop)
     }
 
     /// What our process in the client's pod is told, be it the sidecar or the capture for a foreign proxy; where there
@@ -227,6 +265,9 @@ mod tests {
             Mode::HaproxyIptables,
             Mode::NginxIptables,
             Mode::EnvoyTlsIptables,
+            Mode::EnvoyObservedIptables,
+            Mode::HaproxyHttpIptables,
+            Mode::EnvoyObservedTlsIptables,
         ];
         assert!(without.eq(expected));
         assert_eq!(Mode::EnvoyTcpEbpf.configuration(), Mode::RelayEbpf.configuration());
@@ -240,9 +281,20 @@ mod tests {
 
     #[test]
     fn two_proxies_do_what_one_does_but_not_at_its_rate() {
-        let cannot = |mode: Mode| Work::ALL.into_iter().filter(move |&work| !mode.can(work));
         for mode in Mode::ALL.into_iter().filter(|mode| mode.hop() == Hop::BothEnds) {
-            assert!(cannot(mode).eq([Work::HttpOpenLoop]), "{mode:?}");
+            let reads = mode.proxy().reads();
+            let one_hop =
+                Mode::ALL.into_iter().find(|it| it.hop() == Hop::Relay && it.proxy().reads() == reads);
+            let can = |mode: Mode| Work::ALL.into_iter().filter(move |&work| mode.can(work));
+            let expected = can(one_hop.unwrap()).filter(|&work| work != Work::HttpOpenLoop);
+            assert!(can(mode).eq(expected), "{mode:?}");
         }
+    }
+
+    #[test]
+    fn what_reads_http_2_is_compared_with_what_has_none_to_read() {
+        let can = |work: Work| Mode::ALL.into_iter().filter(move |mode| mode.can(work));
+        let expected = [Mode::NoCapture, Mode::EnvoyObservedIptables, Mode::EnvoyObservedTlsIptables];
+        assert!(can(Work::Http2).eq(expected) && can(Work::Grpc).eq(expected));
     }
 }

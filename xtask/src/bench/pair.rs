@@ -13,6 +13,7 @@ use super::mode::Mode;
 use super::seating::{Cores, Role, Seating, seat};
 use super::way::{Side, Way};
 use super::work::Work;
+use crate::lab::peer::Service;
 use crate::lab::{Lab, Pod, Program, Sidecar, Wire, this_program};
 
 /// One mode, ready to be measured at any time: raising it is not part of any sample.
@@ -27,7 +28,9 @@ impl Pair {
     pub(crate) fn raise(lab: &Lab, mode: Mode) -> Result<Self> {
         let (client_pod, server_pod) = Wire::join(lab, &format!("{}-", mode.word()))?;
         let at = addresses(&server_pod);
-        let server = serve(lab, &server_pod, &at)?;
+        // Nobody but proxies has anything for the collector, which is on no way.
+        let collector = server_pod.v4(Service::Collector.port());
+        let server = serve(lab, &server_pod, &[at.as_slice(), &[collector]].concat())?;
         let way = Way::open(lab, mode, [&client_pod, &server_pod], &at)?;
         Ok(Self { way, server })
     }

@@ -8,9 +8,10 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::account::resident_bytes;
-use super::foreign::{self, End, Foreign, redirect};
+use super::foreign::{self, Carries, Destination, End, Foreign, redirect};
 use super::mode::{Capture, Mode, Proxy};
 use super::streams::STREAMS;
+use crate::lab::peer::Service;
 use crate::lab::{Authority, Lab, Log, Member, Pod, Sidecar};
 use crate::process::{capture, find_program};
 
@@ -66,6 +67,12 @@ struct Ends<'a> {
     at: &'a [SocketAddr],
 }
 
+impl Ends<'_> {
+    fn destination(&self) -> Destination<'_> {
+        Destination { at: self.at, collector: self.server.v4(Service::Collector.port()) }
+    }
+}
+
 impl Way {
     /// Opens a mode's way to the addresses of a server.
     pub(super) fn open(
@@ -77,7 +84,8 @@ impl Way {
         let ends = Ends { client, server, at };
         let (near, far) = match mode.proxy() {
             Proxy::Tunnel => tunnel(lab, mode, &ends)?,
-            Proxy::EnvoyTls => encrypted(lab, mode, &ends)?,
+            Proxy::EnvoyTls => encrypted(lab, mode, &ends, Carries::Bytes)?,
+            Proxy::EnvoyObservedTls => encrypted(lab, mode, &ends, Carries::Requests)?,
             _ => (one_hop(lab, mode, &ends)?, Beside::default()),
         };
         Ok(Self { mode, near, far, client_pod: Rc::clone(client), server_pod: Rc::clone(server) })
@@ -135,7 +143,7 @@ impl Way {
 }
 
 fn one_hop(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<Beside> {
-    let foreign = Foreign::start(lab, ends.client, mode.proxy(), ends.at)?;
+    let foreign = Foreign::start(lab, ends.client, mode.proxy(), &ends.destination())?;
     if foreign.is_some() && mode.capture() == Capture::Iptables {
         redirect::install(lab, ends.client, mode.proxy())?;
     }
@@ -168,13 +176,13 @@ fn tunnel(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<(Beside, Beside)> {
 }
 
 /// An Envoy on either side. What the nearer gets is redirected; the farther is dialled by its address.
-fn encrypted(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<(Beside, Beside)> {
+fn encrypted(lab: &Lab, mode: Mode, ends: &Ends<'_>, carries: Carries) -> Result<(Beside, Beside)> {
     let authority = authority(lab, ends)?;
     let start = |pod: &Rc<Pod>, side, [own, other]: [Member; 2]| {
         let certificates = lab.file(&format!("{}.certificates", pod.name()));
         authority.issue(&own.identity(), &certificates)?;
-        let end = End { side, certificates: &certificates, expects: &other.identity() };
-        let foreign = Foreign::start_end(lab, pod, end, ends.at)?;
+        let end = End { side, carries, certificates: &certificates, expects: &other.identity() };
+        let foreign = Foreign::start_end(lab, pod, end, &ends.destination())?;
         anyhow::Ok(Beside { sidecar: None, _foreign: Some(foreign) })
     };
     let (client, server) = (Member::of("client", ends.client), Member::of("server", ends.server));

@@ -30,6 +30,10 @@ pub(crate) enum Work {
     HttpCrowd,
     /// HTTP requests at a fixed rate, whatever becomes of those before.
     HttpOpenLoop,
+    /// HTTP/2 requests on four connections, eight at a time on each.
+    Http2,
+    /// Unary gRPC calls, as many at a time.
+    Grpc,
 }
 
 /// Bytes of a bulk transfer, all directions together.
@@ -42,10 +46,12 @@ const SHORT_AT_ONCE: usize = 8;
 const WITHIN: &str = "150ms";
 /// How long requests are due in an open loop, in seconds.
 const OPEN_LOOP: f64 = 0.2;
+/// Connections of HTTP/2, and requests under way on each: 32 at a time, as of HTTP/1.1.
+const HTTP2: [usize; 2] = [4, 8];
 
 impl Work {
     /// All of it.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::PingPong,
         Self::PingPongLarge,
         Self::Request,
@@ -56,6 +62,8 @@ impl Work {
         Self::HttpMany,
         Self::HttpCrowd,
         Self::HttpOpenLoop,
+        Self::Http2,
+        Self::Grpc,
     ];
 
     /// What is promised of a tunnel, in the order of [`Self::ALL`].
@@ -74,6 +82,8 @@ impl Work {
             Self::HttpMany => "HTTP, 32 connections",
             Self::HttpCrowd => "HTTP, 256 connections",
             Self::HttpOpenLoop => "HTTP at a fixed rate",
+            Self::Http2 => "HTTP/2, 4 connections with 8 requests each",
+            Self::Grpc => "gRPC unary, 4 connections with 8 calls each",
         }
     }
 
@@ -90,6 +100,8 @@ impl Work {
             Self::HttpMany => "http-many",
             Self::HttpCrowd => "http-crowd",
             Self::HttpOpenLoop => "http-open-loop",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
         }
     }
 
@@ -99,13 +111,19 @@ impl Work {
             Self::PingPong | Self::PingPongLarge => "round trip",
             Self::Request | Self::ShortConnections => "connection",
             Self::BulkOneWay | Self::BulkBothWays => "MiB",
-            Self::HttpOne | Self::HttpMany | Self::HttpCrowd | Self::HttpOpenLoop => "request",
+            Self::HttpOne | Self::HttpMany | Self::HttpCrowd | Self::HttpOpenLoop | Self::Http2 => "request",
+            Self::Grpc => "call",
         }
     }
 
     /// Whether a proxy that speaks nothing but HTTP can take part.
     pub(crate) fn is_http(self) -> bool {
-        self.service() == Service::Http
+        matches!(self.service(), Service::Http | Service::Http2)
+    }
+
+    /// Whether HTTP/2 is what has to be spoken.
+    pub(crate) fn is_http2(self) -> bool {
+        self.service() == Service::Http2
     }
 
     /// The server's port for it.
@@ -120,6 +138,7 @@ impl Work {
             Self::ShortConnections => Service::AnswerMany,
             Self::BulkOneWay | Self::BulkBothWays => Service::Bulk,
             Self::HttpOne | Self::HttpMany | Self::HttpCrowd | Self::HttpOpenLoop => Service::Http,
+            Self::Http2 | Self::Grpc => Service::Http2,
         }
     }
 
@@ -132,7 +151,7 @@ impl Work {
             Self::ShortConnections => 1_000,
             Self::BulkOneWay => BULK,
             Self::BulkBothWays => BULK / 2,
-            Self::HttpMany | Self::HttpCrowd => 6_000,
+            Self::HttpMany | Self::HttpCrowd | Self::Http2 | Self::Grpc => 6_000,
             Self::HttpOpenLoop => (rate * OPEN_LOOP) as usize,
         }
     }
@@ -142,6 +161,7 @@ impl Work {
         match self {
             Self::HttpMany | Self::HttpOpenLoop => 32,
             Self::HttpCrowd => 256,
+            Self::Http2 | Self::Grpc => HTTP2[0],
             _ => 1,
         }
     }
@@ -159,6 +179,11 @@ impl Work {
             Self::ShortConnections => flag("--at-once", SHORT_AT_ONCE.to_string()),
             Self::BulkBothWays => flag("--back", self.count(rate).to_string()),
             Self::HttpOpenLoop => flag("--rate", rate.to_string()),
+            Self::Http2 => flag("--streams", HTTP2[1].to_string()),
+            Self::Grpc => {
+                flag("--streams", HTTP2[1].to_string());
+                flag("--speech", "grpc".to_owned());
+            }
             _ => {}
         }
         flag("--within", WITHIN.to_owned());
@@ -176,6 +201,7 @@ impl Work {
             Self::ShortConnections => Part::Short,
             Self::BulkOneWay | Self::BulkBothWays => Part::Bulk,
             Self::HttpOne | Self::HttpMany | Self::HttpCrowd | Self::HttpOpenLoop => Part::Http,
+            Self::Http2 | Self::Grpc => Part::Http2,
         }
     }
 }
@@ -191,8 +217,10 @@ pub(crate) enum Part {
     Connect,
     /// Connections of one request each, many at a time.
     Short,
-    /// HTTP requests.
+    /// HTTP/1.1 requests.
     Http,
+    /// HTTP/2 requests.
+    Http2,
     /// Bytes on one connection.
     Bulk,
 }
@@ -218,6 +246,7 @@ impl fmt::Display for Part {
             Self::Connect => "connect",
             Self::Short => "short",
             Self::Http => "http",
+            Self::Http2 => "http2",
             Self::Bulk => "bulk",
         })
     }

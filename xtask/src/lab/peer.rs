@@ -10,6 +10,7 @@ mod client;
 mod crowd;
 mod effort;
 mod http;
+mod http2;
 mod latencies;
 mod many;
 mod poller;
@@ -37,6 +38,7 @@ pub(crate) use service::Service;
 
 use bulk::Amounts;
 use effort::{Limit, wait_for_the_word};
+use http2::{AtOnce, Speech};
 
 /// Bytes of a message; requests, answers and most pings are all as long.
 const MESSAGE: usize = 64;
@@ -113,6 +115,19 @@ enum Client {
         #[arg(long)]
         rate: Option<f64>,
     },
+    /// Ask over HTTP/2 on connections that stay open
+    Http2 {
+        to: SocketAddr,
+        count: usize,
+        #[arg(long)]
+        connections: usize,
+        /// Requests under way on each
+        #[arg(long)]
+        streams: usize,
+        /// What is said
+        #[arg(long, value_enum, default_value_t = Speech::Plain)]
+        speech: Speech,
+    },
 }
 
 /// Plays a part.
@@ -143,6 +158,10 @@ impl Client {
             }
             Self::Http { to, count, connections, rate: Some(rate) } => {
                 http::open_loop(to, connections, rate, count, ready)
+            }
+            Self::Http2 { to, count, connections, streams, speech } => {
+                let at_once = AtOnce { connections, streams };
+                http2::closed_loop(to, at_once, speech, limit(count), ready)
             }
         }
     }

@@ -1,20 +1,21 @@
 //! A pair of Envoys with mutual TLS between the two: the nearer takes what is captured and encrypts it, the farther
-//! decrypts it and hands it to the server.
+//! decrypts it and hands it to the server. Either both carry bytes, or both read and observe requests.
 //!
 //! The one is told of the other at length and in JSON, for both need a passage for each port of the server. What a
-//! competent operator would leave out is left out: access logs, statistics, timers, requests for certificates over the
-//! network. The farther one listens for the nearer at addresses of its own, so that the server's pod needs no rules.
-//! TLS is 1.3 on both sides, with the cipher suites, the key exchange and the resumption of sessions that Envoy has by
-//! itself.
+//! competent operator would leave out is left out: timers, requests for certificates over the network, and of those that
+//! carry bytes, access logs and statistics too. The farther one listens for the nearer at addresses of its own, so that the
+//! server's pod needs no rules. TLS is 1.3 on both sides, with the cipher suites, the key exchange and the resumption of
+//! sessions that Envoy has by itself.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::envoy::command;
-use super::{Home, PORT, Plan};
+use super::envoy::{captured, cluster, listener, of_type, plan_of};
+use super::envoy_observed::{Observed, speak_what_is_spoken};
+use super::{Destination, Home, PORT, Plan};
 use crate::bench::way::Side;
 use crate::lab::authority::{CERTIFICATE, KEY, TRUSTED};
 
@@ -25,23 +26,44 @@ const ABOVE: u16 = 10_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End<'a> {
     pub(crate) side: Side,
+    /// What both ends do besides.
+    pub(crate) carries: Carries,
     /// Where its certificate, its key and its authority's certificate are.
     pub(crate) certificates: &'a Path,
     /// Whom it expects at the other end.
     pub(crate) expects: &'a str,
 }
 
-pub(super) fn plan(home: &Home, end: End<'_>, server: &[SocketAddr]) -> Result<Plan> {
+/// What the two ends take what they carry for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// Bytes.
+    Bytes,
+    /// Requests, which they observe.
+    Requests,
+}
+
+/// Whoever does something with what was decrypted or captured.
+#[derive(Debug)]
+enum Filter {
+    Tcp,
+    Http(Observed),
+}
+
+pub(super) fn plan(home: &Home, end: End<'_>, server: &Destination<'_>) -> Result<Plan> {
+    let filter = match end.carries {
+        Carries::Bytes => Filter::Tcp,
+        Carries::Requests => Filter::Http(Observed::at(home, server.collector)),
+    };
     let configuration = match end.side {
-        Side::Near => near(end, server),
-        Side::Far => far(end, server),
+        Side::Near => near(end, &filter, server.at),
+        Side::Far => far(end, &filter, server.at),
     };
     let ports = match end.side {
         Side::Near => vec![PORT],
-        Side::Far => server.iter().map(|at| encrypted(*at).port()).collect(),
+        Side::Far => server.at.iter().map(|at| encrypted(*at).port()).collect(),
     };
-    let text = serde_json::to_string_pretty(&configuration).context("write Envoy's configuration")?;
-    command(&home.write("envoy.json", &text)?, ports)
+    plan_of(home, &configuration, ports)
 }
 
 /// Where the farther Envoy takes what is for an address of the server.
@@ -49,22 +71,14 @@ fn encrypted(server: SocketAddr) -> SocketAddr {
     SocketAddr::new(server.ip(), server.port() + ABOVE)
 }
 
-fn near(end: End<'_>, server: &[SocketAddr]) -> Value {
+fn near(end: End<'_>, filter: &Filter, server: &[SocketAddr]) -> Value {
     let chain = |at: &SocketAddr| {
         json!({
             "filter_chain_match": { "destination_port": at.port() },
-            "filters": [tcp_proxy(*at)],
+            "filters": [filter.of(&name(*at))],
         })
     };
     let chains: Vec<Value> = server.iter().map(chain).collect();
-    let listener = listener(
-        SocketAddr::from(([0, 0, 0, 0], PORT)),
-        &[json!({
-            "name": "envoy.filters.listener.original_dst",
-            "typed_config": { "@type": of_type("filters.listener.original_dst", "OriginalDst") },
-        })],
-        &chains,
-    );
     let transport = json!({
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
@@ -73,17 +87,17 @@ fn near(end: End<'_>, server: &[SocketAddr]) -> Value {
         },
     });
     let clusters = server.iter().map(|at| {
-        let mut cluster = cluster(*at, encrypted(*at));
+        let mut cluster = filter.cluster(*at, encrypted(*at));
         cluster["transport_socket"] = transport.clone();
         cluster
     });
-    json!({ "static_resources": { "listeners": [listener], "clusters": clusters.collect::<Vec<_>>() } })
+    filter.bootstrap(&[captured(&chains)], clusters.collect())
 }
 
-fn far(end: End<'_>, server: &[SocketAddr]) -> Value {
+fn far(end: End<'_>, filter: &Filter, server: &[SocketAddr]) -> Value {
     let listeners = server.iter().map(|at| {
         let chain = json!({
-            "filters": [tcp_proxy(*at)],
+            "filters": [filter.of(&name(*at))],
             "transport_socket": {
                 "name": "envoy.transport_sockets.tls",
                 "typed_config": {
@@ -95,51 +109,40 @@ fn far(end: End<'_>, server: &[SocketAddr]) -> Value {
         });
         listener(encrypted(*at), &[], &[chain])
     });
-    let clusters = server.iter().map(|at| cluster(*at, *at));
-    json!({
-        "static_resources": {
-            "listeners": listeners.collect::<Vec<_>>(),
-            "clusters": clusters.collect::<Vec<_>>(),
-        },
-    })
+    let clusters = server.iter().map(|at| filter.cluster(*at, *at));
+    filter.bootstrap(&listeners.collect::<Vec<_>>(), clusters.collect())
 }
 
-fn listener(at: SocketAddr, filters: &[Value], chains: &[Value]) -> Value {
-    json!({
-        "name": format!("at-{}", at.port()),
-        "address": address(at),
-        "tcp_backlog_size": 4096,
-        // Looking for a second one after each would be a failed system call per connection.
-        "max_connections_to_accept_per_socket_event": 1,
-        "listener_filters": filters,
-        "filter_chains": chains,
-    })
-}
+impl Filter {
+    fn of(&self, cluster: &str) -> Value {
+        match self {
+            Self::Http(observed) => observed.filter(cluster),
+            Self::Tcp => json!({
+                "name": "envoy.filters.network.tcp_proxy",
+                "typed_config": {
+                    "@type": of_type("filters.network.tcp_proxy", "TcpProxy"),
+                    "stat_prefix": "pair",
+                    "cluster": cluster,
+                    "idle_timeout": "0s",
+                },
+            }),
+        }
+    }
 
-fn tcp_proxy(server: SocketAddr) -> Value {
-    json!({
-        "name": "envoy.filters.network.tcp_proxy",
-        "typed_config": {
-            "@type": of_type("filters.network.tcp_proxy", "TcpProxy"),
-            "stat_prefix": "pair",
-            "cluster": name(server),
-            "idle_timeout": "0s",
-        },
-    })
-}
+    fn cluster(&self, server: SocketAddr, dialled: SocketAddr) -> Value {
+        let mut cluster = cluster(&name(server), dialled);
+        if let Self::Http(_) = self {
+            speak_what_is_spoken(&mut cluster);
+        }
+        cluster
+    }
 
-fn cluster(server: SocketAddr, dialled: SocketAddr) -> Value {
-    let endpoint = json!({ "endpoint": { "address": address(dialled) } });
-    json!({
-        "name": name(server),
-        "type": "STATIC",
-        "connect_timeout": "5s",
-        "load_assignment": { "cluster_name": name(server), "endpoints": [{ "lb_endpoints": [endpoint] }] },
-        // The defaults stop at 1024 connections.
-        "circuit_breakers": { "thresholds": [{
-            "max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000,
-        }] },
-    })
+    fn bootstrap(&self, listeners: &[Value], clusters: Vec<Value>) -> Value {
+        match self {
+            Self::Http(observed) => observed.bootstrap(listeners, clusters),
+            Self::Tcp => json!({ "static_resources": { "listeners": listeners, "clusters": clusters } }),
+        }
+    }
 }
 
 fn tls(end: End<'_>) -> Value {
@@ -157,16 +160,8 @@ fn tls(end: End<'_>) -> Value {
     })
 }
 
-fn address(at: SocketAddr) -> Value {
-    json!({ "socket_address": { "address": at.ip().to_string(), "port_value": at.port() } })
-}
-
 fn name(server: SocketAddr) -> String {
     format!("server-{}", server.port())
-}
-
-fn of_type(room: &str, message: &str) -> String {
-    format!("type.googleapis.com/envoy.extensions.{room}.v3.{message}")
 }
 
 #[cfg(test)]
@@ -174,7 +169,8 @@ mod tests {
     use super::*;
 
     fn end(side: Side) -> End<'static> {
-        End { side, certificates: Path::new("/c"), expects: "spiffe://cluster.local/ns/lab/sa/other" }
+        let expects = "spiffe://cluster.local/ns/lab/sa/other";
+        End { side, carries: Carries::Bytes, certificates: Path::new("/c"), expects }
     }
 
     fn server() -> [SocketAddr; 2] {
@@ -183,7 +179,8 @@ mod tests {
 
     #[test]
     fn what_the_nearer_dials_the_farther_listens_on() {
-        let (near, far) = (near(end(Side::Near), &server()), far(end(Side::Far), &server()));
+        let (near, far) =
+            (near(end(Side::Near), &Filter::Tcp, &server()), far(end(Side::Far), &Filter::Tcp, &server()));
         for (number, at) in server().into_iter().enumerate() {
             let dialled = &near["static_resources"]["clusters"][number]["load_assignment"]["endpoints"][0];
             let dialled = &dialled["lb_endpoints"][0]["endpoint"]["address"];
@@ -194,11 +191,15 @@ mod tests {
 
     #[test]
     fn both_ask_for_a_certificate_and_for_whose_it_is() {
-        let far = far(end(Side::Far), &server()).to_string();
-        assert!(far.contains(r#""require_client_certificate":true"#), "{far}");
-        for text in [far, near(end(Side::Near), &server()).to_string()] {
-            assert!(text.contains(r#""exact":"spiffe://cluster.local/ns/lab/sa/other""#), "{text}");
-            assert!(!text.contains("access_log"), "{text}");
+        let home = Home { path: "/h".into() };
+        let collector = SocketAddr::from(([10, 78, 0, 2], 4317));
+        for filter in [Filter::Tcp, Filter::Http(Observed::at(&home, collector))] {
+            let far = far(end(Side::Far), &filter, &server()).to_string();
+            assert!(far.contains(r#""require_client_certificate":true"#), "{far}");
+            for text in [far, near(end(Side::Near), &filter, &server()).to_string()] {
+                assert!(text.contains(r#""exact":"spiffe://cluster.local/ns/lab/sa/other""#), "{text}");
+                assert_eq!(text.contains("access_log"), matches!(filter, Filter::Http(_)), "{text}");
+            }
         }
     }
 }

@@ -4,11 +4,14 @@ use anyhow::Result;
 
 use super::{Home, PORT, Plan, installed};
 
-const CONFIGURATION: &str = include_str!("haproxy.cfg");
+/// It carries bytes.
+pub(super) const TCP: &str = include_str!("haproxy.cfg");
+/// It reads requests and logs them.
+pub(super) const HTTP: &str = include_str!("haproxy-http.cfg");
 
-pub(super) fn plan(home: &Home) -> Result<Plan> {
+pub(super) fn plan(home: &Home, configuration: &str) -> Result<Plan> {
     let program = installed("haproxy")?;
-    let file = home.write("haproxy.cfg", CONFIGURATION)?;
+    let file = home.write("haproxy.cfg", configuration)?;
     // -db: in the foreground, without a master.
     let arguments = ["-db", "-f", &file].map(str::to_owned).into();
     Ok(Plan { program, arguments, ports: vec![PORT] })
@@ -20,6 +23,8 @@ mod tests {
 
     #[test]
     fn haproxy_listens_where_connections_are_redirected_to() {
-        assert!(CONFIGURATION.contains(&format!("bind 0.0.0.0:{PORT} ")), "{CONFIGURATION}");
+        for configuration in [TCP, HTTP] {
+            assert!(configuration.contains(&format!("bind 0.0.0.0:{PORT} ")), "{configuration}");
+        }
     }
 }

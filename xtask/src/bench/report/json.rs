@@ -48,7 +48,7 @@ pub(super) fn figures(comparison: &Comparison, plan: &Plan) -> Vec<Value> {
 }
 
 /// Figure by figure, the ratios that say something: every mode over no capture, ours over every other with as many
-/// proxies in the way, and each proxy with our capture over the same with iptables.
+/// proxies in the way that do as much, and each proxy with our capture over the same with iptables.
 pub(super) fn ratios(comparison: &Comparison, plan: &Plan) -> Vec<Value> {
     let mut ratios = Vec::new();
     for &(work, seating) in &plan.turns {
@@ -74,7 +74,9 @@ pub(super) fn ratios(comparison: &Comparison, plan: &Plan) -> Vec<Value> {
 fn pairs(modes: &[Mode]) -> Vec<(Mode, Mode)> {
     let says_something = |mode: Mode, over: Mode| {
         let same_proxy = mode.proxy() == over.proxy() && mode.capture() == Capture::Ebpf;
-        let is_ours = [Mode::RelayEbpf, Mode::Tunnel].contains(&mode) && over.hop() == mode.hop();
+        let [reads, over_reads] = [mode, over].map(|mode| Mode::HTTP.contains(&mode));
+        let is_like_it = over.hop() == mode.hop() && reads == over_reads;
+        let is_ours = [Mode::RelayEbpf, Mode::Tunnel].contains(&mode) && is_like_it;
         mode != over && (over == Mode::NoCapture || is_ours || same_proxy)
     };
     let all = modes.iter().flat_map(|&mode| modes.iter().map(move |&over| (mode, over)));
@@ -169,8 +171,8 @@ mod tests {
         assert_eq!(over(Mode::EnvoyTcpEbpf), [Mode::NoCapture, Mode::EnvoyTcpIptables]);
         assert_eq!(over(Mode::HaproxyIptables), [Mode::NoCapture]);
         assert_eq!(over(Mode::Tunnel), [Mode::NoCapture, Mode::EnvoyTlsIptables]);
-        // Not itself, not the direct way, and no pair of proxies.
-        assert_eq!(over(Mode::RelayEbpf).len(), Mode::ALL.len() - 4);
+        // Not itself, not the direct way, no pair of proxies, and of those that observe requests none but no capture.
+        assert_eq!(over(Mode::RelayEbpf).len(), Mode::ALL.len() - 4 - (Mode::HTTP.len() - 1));
     }
 
     #[test]

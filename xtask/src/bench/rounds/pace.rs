@@ -11,7 +11,7 @@ use crate::bench::work::Work;
 
 /// Who sets the pace: the first of these that is compared. Where none is, it is the last mode, for they go from the
 /// shortest way to the longest.
-const REFERENCES: [Mode; 2] = [Mode::EnvoyTcpIptables, Mode::RelayIptables];
+const REFERENCES: [Mode; 3] = [Mode::EnvoyObservedIptables, Mode::EnvoyTcpIptables, Mode::RelayIptables];
 /// Samples of the closed loop whose median is what can be served.
 const SAMPLES: usize = 3;
 /// The part of it that is asked for.

@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 
 use super::service::Service;
-use super::{MESSAGE, bulk, http, short};
+use super::{MESSAGE, bulk, http, http2, short};
 
 /// Connections that are echoed at a time; more wait for their turn.
 const ECHOES: usize = 4;
@@ -31,6 +31,7 @@ pub(super) fn serve(at: &[SocketAddr]) -> Result<()> {
             Service::AnswerMany => short::serve(&listener),
             Service::Bulk => bulk::serve(&listener),
             Service::Http => http::serve(&listener),
+            Service::Http2 | Service::Collector => http2::serve(listener),
         }));
     }
     for thread in serving {

@@ -17,11 +17,16 @@ pub(crate) enum Service {
     Bulk,
     /// HTTP/1.1, many connections at a time.
     Http,
+    /// HTTP/2 with prior knowledge, gRPC included.
+    Http2,
+    /// Spans are taken over gRPC and forgotten.
+    Collector,
 }
 
 impl Service {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Echo, Self::Answer, Self::AnswerMany, Self::Bulk, Self::Http];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Echo, Self::Answer, Self::AnswerMany, Self::Bulk, Self::Http, Self::Http2, Self::Collector];
 
     /// Where it is found.
     pub(crate) fn port(self) -> u16 {
@@ -31,6 +36,9 @@ impl Service {
             Self::AnswerMany => 7003,
             Self::Bulk => 7004,
             Self::Http => 7005,
+            Self::Http2 => 7006,
+            // Where collectors take OTLP over gRPC.
+            Self::Collector => 4317,
         }
     }
 
