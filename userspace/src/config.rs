@@ -23,8 +23,9 @@ pub use choice::Choice;
 pub use error::{ConfigError, Place};
 pub use inbound::InboundPorts;
 pub use settings::{
-    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, IdentitySettings,
-    LogDestination, LogFormat, OutboundSettings, RelaySettings, TunnelSettings, Unknown,
+    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, HttpSettings,
+    IdentitySettings, LogDestination, LogFormat, Looking, OutboundSettings, RelaySettings, TunnelSettings,
+    Unknown,
 };
 use sources::Sources;
 pub use watch::{Watch, watch};
@@ -56,6 +57,8 @@ pub struct Config {
     pub relay: RelaySettings,
     /// How tunnels are kept.
     pub tunnel: TunnelSettings,
+    /// Which connections are looked at for HTTP; none if absent.
+    pub http: Option<HttpSettings>,
     /// What is known of other workloads and of services.
     pub directory: Arc<Directory>,
     /// Which ports take plain text, and from whom.

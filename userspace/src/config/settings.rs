@@ -1,5 +1,7 @@
 //! The parts of a configuration, each for the room that uses it, with their defaults.
 
+mod http;
+
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use sidestep_abi::verdict::Verdict;
 
 use crate::model::{Identity, TrustDomain};
 use crate::policy::{DenyWith, Rules};
+
+pub use http::{HttpSettings, Looking};
 
 /// How connections get from the workload's sockets to the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
