@@ -23,8 +23,9 @@ pub use choice::Choice;
 pub use error::{ConfigError, Place};
 pub use inbound::InboundPorts;
 pub use settings::{
-    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, IdentitySettings,
-    LogDestination, LogFormat, OutboundSettings, RelaySettings, TunnelSettings, Unknown,
+    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, HttpSettings,
+    IdentitySettings, LogDestination, LogFormat, Looking, OutboundSettings, RelaySettings, TunnelSettings,
+    Unknown,
 };
 pub use settings::{
     CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
@@ -59,6 +60,8 @@ pub struct Config {
     pub relay: RelaySettings,
     /// How tunnels are kept.
     pub tunnel: TunnelSettings,
+    /// Which connections are looked at for HTTP; none if absent.
+    pub http: Option<HttpSettings>,
     /// What is known of other workloads and of services.
     pub directory: Arc<Directory>,
     /// Which ports take plain text, and from whom.

@@ -1,6 +1,6 @@
 //! The instance: listeners that captured connections are steered to, and the relay behind them.
 //!
-//! It moves bytes and never looks at them. It deliberately knows neither eBPF nor netfilter (the original
+//! It moves bytes and looks at none of them unless HTTP is asked for. It deliberately knows neither eBPF nor netfilter (the original
 //! destination comes through [`Handoffs`]), nor logs nor metrics (connections are told to a
 //! [`crate::model::Observer`]), nor policy (it asks [`Admission`]), nor where certificates come from ([`Credentials`]).
 //!
@@ -12,6 +12,7 @@
 //! - `record`: what is told of it
 //! - `route`, `balance`: where an outbound connection goes
 //! - `dial`: the second leg
+//! - `http`: connections whose requests are forwarded one by one
 //! - `leg`: a stream that is reset unless it ended well
 //! - `relay`: bytes, half-close and reset, both ways
 //! - `tunnel`: connections as streams within mutual TLS, dialled and accepted
@@ -22,6 +23,7 @@ mod balance;
 mod connection;
 mod dial;
 mod edge;
+pub mod http;
 mod instance;
 mod leg;
 mod listening;
@@ -42,6 +44,7 @@ use std::time::Duration;
 use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 
 pub use edge::{Edge, Negotiation, Origination, Termination};
+pub use http::{HttpTerms, Looking};
 pub use instance::{Instance, Surroundings};
 pub use listening::Listening;
 pub use route::{Neighbours, Unknown};

@@ -27,7 +27,8 @@ use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
 use crate::proxy::{
-    Admission, Entry, Instance, Limits, Listening, Neighbours, Surroundings, Threads, Unknown,
+    Admission, Entry, HttpTerms, Instance, Limits, Listening, Looking, Neighbours, Surroundings, Threads,
+    Unknown,
 };
 use crate::sys::text;
 use crate::telemetry::Telemetry;
@@ -104,6 +105,7 @@ impl Serving {
         };
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));
+        instance.set_http(http(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
         let captured = listeners
             .as_ref()
@@ -242,6 +244,7 @@ impl Shared {
         self.gate.publish(&new)?;
         self.instance.set_neighbours(neighbours(&new));
         self.instance.set_limits(limits(&new));
+        self.instance.set_http(http(&new));
         if new.access_log != running.access_log {
             observing::log_accesses(&self.telemetry, &new)?;
         }
@@ -297,4 +300,23 @@ fn neighbours(config: &Config) -> Neighbours {
         config::Unknown::Refuse => Unknown::Refuse,
     };
     Neighbours { directory: Arc::clone(&config.directory), unknown }
+}
+
+fn http(config: &Config) -> HttpTerms {
+    let looking = |asked| match asked {
+        config::Looking::Off => Looking::Off,
+        config::Looking::Declared => Looking::Declared,
+        config::Looking::Detect => Looking::Detect,
+    };
+    config.http.as_ref().map_or_else(HttpTerms::default, |http| HttpTerms {
+        outbound: looking(http.outbound),
+        inbound: looking(http.inbound),
+        ports: http.ports.clone(),
+        opaque_ports: http.opaque_ports.clone(),
+        max_header_size: http.max_header_size,
+        header_timeout: http.header_timeout,
+        idle_timeout: http.idle_timeout,
+        max_requests: http.max_requests,
+        sampling: None,
+    })
 }

@@ -3,8 +3,8 @@
 use sidestep_abi::settings::OnFailure;
 use sidestep_abi::verdict::Verdict;
 
-use super::{CaptureMode, LogFormat, OriginateProtocol, ServeProtocol, Unknown};
-use crate::model::Reach;
+use super::{CaptureMode, LogFormat, Looking, OriginateProtocol, ServeProtocol, Unknown};
+use crate::model::{Protocol, Reach};
 use crate::policy::DenyWith;
 
 /// A type whose values are written as one of a few words.
@@ -66,4 +66,20 @@ impl Choice for ServeProtocol {
 impl Choice for LogFormat {
     const WORDS: &'static [(&'static str, Self)] =
         &[("json", Self::Json), ("text", Self::Text), ("auto", Self::Auto)];
+}
+
+impl Choice for Looking {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("detect", Self::Detect), ("declared", Self::Declared), ("off", Self::Off)];
+}
+
+/// What a port is declared to speak.
+impl Choice for Protocol {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("http", Self::Http1),
+        ("http2", Self::Http2),
+        ("grpc", Self::Http2),
+        ("tls", Self::Tls),
+        ("tcp", Self::Opaque),
+    ];
 }

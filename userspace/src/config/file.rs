@@ -23,12 +23,14 @@ use super::{
 use crate::policy::{MutualTls, Subject};
 
 mod edge;
+mod http;
 mod identity;
 mod inbound;
 mod mesh;
 mod outbound;
 
 use edge::{WrittenEdge, WrittenOrigination, WrittenTermination};
+use http::Http;
 use identity::WrittenIdentity;
 use inbound::Inbound;
 use mesh::{Own, WrittenService, WrittenWorkload};
@@ -43,6 +45,7 @@ section!(Document {
     inbound: Inbound,
     relay: Relay,
     tunnel: Tunnel,
+    http: Http,
     workloads: Vec<Spanned<WrittenWorkload>>,
     services: Vec<Spanned<WrittenService>>,
     peer_authentication: Spanned<OneOrMany<PathBuf>>,
@@ -124,6 +127,7 @@ impl Document {
             inbound,
             relay: self.relay.unwrap_or_default().settings(),
             tunnel: self.tunnel.unwrap_or_default().settings(),
+            http: self.http.map(Http::settings),
             directory: Arc::new(directory),
             mutual_tls: mutual_tls.with_probes(probes),
             admin,

@@ -1,6 +1,7 @@
 //! The parts of a configuration, each for the room that uses it, with their defaults.
 
 mod edge;
+mod http;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use crate::policy::{DenyWith, Rules};
 pub use edge::{
     CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
 };
+pub use http::{HttpSettings, Looking};
 
 /// How connections get from the workload's sockets to the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

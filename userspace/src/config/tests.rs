@@ -214,8 +214,8 @@ fn rules_that_contradict_each_other_are_named_with_both_places() {
 fn unknown_repeated_and_missing_fields_are_refused() {
     refused(
         "wrkload: web",
-        "1:1: wrkload: expected one of workload, labels, identity, capture, outbound, inbound, relay, tunnel, workloads, \
-         services, peer-authentication, root-namespace, originate-tls, serve-tls, admin, access-log, found unknown field \"wrkload\"",
+        "1:1: wrkload: expected one of workload, labels, identity, capture, outbound, inbound, relay, tunnel, http, \
+         workloads, services, peer-authentication, root-namespace, originate-tls, serve-tls, admin, access-log, found unknown field \"wrkload\"",
     );
     refused(
         "outbound:\n  value: red\n",

@@ -16,8 +16,10 @@ use super::{Choice, LogDestination, WorkloadName};
 use crate::model::{Host, Identity, Remote, TrustDomain};
 use crate::policy::{PortSpan, Target};
 
+mod http;
 mod mesh;
 
+pub(super) use http::HeaderSize;
 pub(super) use mesh::{Hostname, Lifetime, Network, Port, SocketPath};
 
 /// A type that is written as one piece of text.

@@ -9,6 +9,9 @@ use socket2::Socket;
 
 use super::canonical;
 use super::dial::{Dial, gone};
+use super::http::intake::{self, Arrival};
+use super::http::peek::Near;
+use super::http::terms::Plan;
 use super::instance::{Alive, Instance};
 use super::leg::Leg;
 use super::record::Record;
@@ -16,7 +19,7 @@ use super::relay::{self, Broken, End};
 use super::route::{self, NoRoute, Route, Way};
 use super::tunnel::outbound;
 use super::workers::Seat;
-use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Side, UpstreamAddr};
+use crate::model::{ClientAddr, Destination, Direction, Fault, OriginalDst, Protocol, Reason, Side};
 
 /// A connection that has just been accepted.
 pub(super) struct Accepted {
@@ -38,13 +41,51 @@ pub(super) struct Accepted {
 pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     let instance = &*alive.instance;
     let mut record = Record::open(instance.observer.clone(), accepted.direction, accepted.client);
-    let routed = destination(instance, &accepted).and_then(|(original, reason)| {
-        record.captured(original, reason);
-        route(instance, &accepted, original)
-    });
-    let Route { picked, way } = match routed {
-        Ok(route) => route,
+    let original = match destination(instance, &accepted) {
+        Ok((original, reason)) => {
+            record.captured(original, reason);
+            original
+        }
         Err(refusal) => return refuse(instance, accepted, record, refusal),
+    };
+    let terms = instance.http();
+    let declared = declared(instance, accepted.direction, original);
+    let plan = terms.plan(accepted.direction, original.0.port(), declared);
+    let routed = route(instance, &accepted, original);
+    if !matches!(plan, Plan::Pass(_)) {
+        let routed = match routed {
+            Ok(route) => Ok(route.into()),
+            // Requests are told, each for itself, that there is nowhere to go.
+            Err(Unrouted::Nowhere(none)) => Err(none),
+            Err(Unrouted::Refused(refusal)) => return refuse(instance, accepted, record, refusal),
+        };
+        let Accepted { seat, leg, second, client, direction, .. } = accepted;
+        // Each of its connections has its own.
+        drop(second);
+        let arrival = Arrival {
+            alive,
+            seat,
+            near: Near::Socket(leg),
+            client,
+            direction,
+            original,
+            proved: None,
+            peer: None,
+            terms,
+            plan,
+            routed,
+            far: None,
+            record,
+        };
+        // Boxed, so that a connection that is not looked at does not take the memory of one that is.
+        return Box::pin(intake::take(arrival)).await;
+    }
+    if let Plan::Pass(Some(protocol)) = plan {
+        record.spoke(protocol, None);
+    }
+    let Route { picked, way, .. } = match routed {
+        Ok(route) => route,
+        Err(unrouted) => return refuse(instance, accepted, record, unrouted.into()),
     };
     // Counts for its endpoint until the connection has ended.
     let _picked = picked;
@@ -73,18 +114,32 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
             return record.fail(fault);
         }
     };
+    relay_to_the_end(instance, client, served, address, direction, seat, record).await;
+}
+
+/// Relays between two sockets to the end of both, and tells it.
+pub(super) async fn relay_to_the_end(
+    instance: &Instance,
+    client: Leg,
+    served: Leg,
+    address: ClientAddr,
+    direction: Direction,
+    seat: Seat,
+    mut record: Box<Record>,
+) {
+    let limits = instance.limits();
     match relay::relay(&client, &served, limits.idle_timeout, &instance.pipes, record.traffic(), seat).await {
         Ok(()) => {
             client.end();
             served.end();
-            tracing::debug!(%address, %upstream, direction = direction.word(), "connection ended");
+            tracing::debug!(%address, direction = direction.word(), "connection ended");
             record.close();
         }
         Err(Broken { end, doing, source }) => {
             drop(client);
             drop(served);
             let fault = Fault::new(blame(end, direction), doing, source);
-            tracing::debug!(%fault, %address, %upstream, direction = direction.word(), "connection broke");
+            tracing::debug!(%fault, %address, direction = direction.word(), "connection broke");
             record.fail(fault);
         }
     }
@@ -113,7 +168,7 @@ struct Refusal {
     fault: Fault,
 }
 
-fn refuse(instance: &Instance, accepted: Accepted, record: Record, refusal: Refusal) {
+fn refuse(instance: &Instance, accepted: Accepted, record: Box<Record>, refusal: Refusal) {
     let Refusal { reason, fault } = refusal;
     if let Some(held_back) = instance.refusals.admit(Instant::now()) {
         tracing::warn!(
@@ -128,6 +183,59 @@ fn refuse(instance: &Instance, accepted: Accepted, record: Record, refusal: Refu
     }
     drop(accepted);
     record.refuse(reason, fault);
+}
+
+/// Tells of a connection that was not let on, whose sockets are closed.
+pub(super) fn tell_refused(
+    instance: &Instance,
+    client: ClientAddr,
+    direction: Direction,
+    reason: Reason,
+    fault: Fault,
+    record: Box<Record>,
+) {
+    if let Some(held_back) = instance.refusals.admit(Instant::now()) {
+        tracing::warn!(
+            %client,
+            direction = direction.word(),
+            reason = reason.word(),
+            %fault,
+            held_back,
+            "connection refused"
+        );
+    }
+    record.refuse(reason, fault);
+}
+
+/// What a destination is declared to speak.
+fn declared(instance: &Instance, direction: Direction, original: OriginalDst) -> Option<Protocol> {
+    if direction == Direction::Inbound {
+        return None;
+    }
+    match instance.neighbours().directory.resolve(original) {
+        Destination::Service { port, .. } => port.protocol,
+        Destination::Workload(_) | Destination::NoSuchPort(_) | Destination::Unknown => None,
+    }
+}
+
+/// Why a connection goes nowhere.
+enum Unrouted {
+    /// There is nowhere to go.
+    Nowhere(NoRoute),
+    /// It is not let in.
+    Refused(Refusal),
+}
+
+impl From<Unrouted> for Refusal {
+    fn from(unrouted: Unrouted) -> Self {
+        match unrouted {
+            Unrouted::Refused(refusal) => refusal,
+            Unrouted::Nowhere(NoRoute { reason, message }) => {
+                let source = io::Error::new(io::ErrorKind::HostUnreachable, message);
+                Self { reason, fault: Fault::new(Side::Workload, "find route", source) }
+            }
+        }
+    }
 }
 
 /// Where a connection wanted to go and why it was captured; never guessed.
@@ -164,20 +272,18 @@ fn destination(instance: &Instance, accepted: &Accepted) -> Result<(OriginalDst,
 }
 
 /// Where a connection goes that wanted to go to `original`: inbound to the app, if it is let in.
-fn route(instance: &Instance, accepted: &Accepted, original: OriginalDst) -> Result<Route, Refusal> {
+fn route(instance: &Instance, accepted: &Accepted, original: OriginalDst) -> Result<Route, Unrouted> {
     match accepted.direction {
-        Direction::Outbound => route::find(&instance.neighbours(), &instance.balance, original).map_err(
-            |NoRoute { reason, message }| {
-                let source = io::Error::new(io::ErrorKind::HostUnreachable, message);
-                Refusal { reason, fault: Fault::new(Side::Workload, "find route", source) }
-            },
-        ),
+        Direction::Outbound => {
+            route::find(&instance.neighbours(), &instance.balance, original).map_err(Unrouted::Nowhere)
+        }
         Direction::Inbound => match instance.admission.plain_text(accepted.client, original) {
-            Ok(()) => Ok(Route { picked: None, way: Way::Plain(UpstreamAddr(original.0)) }),
+            Ok(()) => Ok(Route::plain(original)),
             Err(reason) => {
                 let message = format!("{original} does not take plain text from {}", accepted.client.0.ip());
                 let source = io::Error::new(io::ErrorKind::PermissionDenied, message);
-                Err(Refusal { reason, fault: Fault::new(Side::Peer, "admit connection", source) })
+                let fault = Fault::new(Side::Peer, "admit connection", source);
+                Err(Unrouted::Refused(Refusal { reason, fault }))
             }
         },
     }

@@ -142,7 +142,7 @@ pub(super) fn turn_away(instance: &Instance, edge: &Edge, arrived: Arrived, limi
 }
 
 /// What is to be told of a connection.
-fn open(instance: &Instance, direction: Direction, arrived: &Arrived) -> Record {
+fn open(instance: &Instance, direction: Direction, arrived: &Arrived) -> Box<Record> {
     let mut record = Record::open(instance.observer.clone(), direction, arrived.client);
     record.captured(OriginalDst(arrived.local), Reason::Rule);
     record
@@ -178,7 +178,7 @@ impl From<Fault> for Refusal {
 }
 
 /// Tells of a connection that went no further. Its sockets are closed by then.
-fn fail(instance: &Instance, record: Record, client: ClientAddr, refusal: Refusal) {
+fn fail(instance: &Instance, record: Box<Record>, client: ClientAddr, refusal: Refusal) {
     let Refusal { reason, fault, .. } = refusal;
     if let Some(held_back) = instance.refusals.admit(Instant::now()) {
         let reason = reason.map(Reason::word);

@@ -13,6 +13,9 @@ use tokio::task::AbortHandle;
 
 use super::balance::Balance;
 use super::edge::LOOKUPS;
+use super::http::HttpTerms;
+use super::http::limit::InFlight;
+use super::http::memory::Memory;
 use super::listening::Listening;
 use super::relay::Pipes;
 use super::route::Neighbours;
@@ -30,6 +33,7 @@ use crate::model::{Observer, OriginalDst};
 pub struct Instance {
     limits: RwLock<Limits>,
     neighbours: RwLock<Arc<Neighbours>>,
+    http: RwLock<Arc<HttpTerms>>,
     pub(super) handoffs: Arc<dyn Handoffs>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) admission: Arc<dyn Admission>,
@@ -44,6 +48,9 @@ pub struct Instance {
     pub(super) balance: Balance,
     /// Places for names that are being looked up.
     pub(super) lookups: Arc<Semaphore>,
+    /// What destinations turned out to speak.
+    pub(super) memory: Memory,
+    pub(super) requests: InFlight,
     /// Lines about refused connections, which a pod can cause at will.
     pub(super) refusals: Throttle,
     live: Mutex<Live>,
@@ -77,6 +84,8 @@ struct Live {
     tasks: HashMap<u64, Option<AbortHandle>>,
     /// How many of them are tunnels and not connections.
     tunnels: usize,
+    /// How many of them are connections to upstreams that requests share.
+    upstreams: usize,
 }
 
 impl Instance {
@@ -87,6 +96,7 @@ impl Instance {
         Arc::new(Self {
             limits: RwLock::new(limits),
             neighbours: RwLock::default(),
+            http: RwLock::default(),
             handoffs,
             observer,
             admission,
@@ -99,6 +109,8 @@ impl Instance {
             handshakes: Semaphore::new(HANDSHAKES),
             balance: Balance::default(),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            memory: Memory::default(),
+            requests: InFlight::default(),
             refusals: Throttle::new(Duration::from_secs(1)),
             live: Mutex::default(),
             idle: Notify::new(),
@@ -122,7 +134,7 @@ impl Instance {
     #[must_use]
     pub fn active(&self) -> usize {
         let live = self.live();
-        live.tasks.len() - live.tunnels
+        live.tasks.len() - live.tunnels - live.upstreams
     }
 
     /// How many tunnels are open, those that we dialled and those that others did.
@@ -130,11 +142,12 @@ impl Instance {
         self.live().tunnels
     }
 
-    /// Resolves when no connection and no tunnel is open. Close the listeners first, or it may never.
+    /// Resolves when no connection and no tunnel is open; connections to upstreams that wait for requests do not count.
+    /// Close the listeners first, or it may never.
     pub async fn idle(&self) {
         loop {
             let notified = self.idle.notified();
-            if self.live().tasks.is_empty() {
+            if self.live().is_idle() {
                 return;
             }
             notified.await;
@@ -145,6 +158,7 @@ impl Instance {
     pub fn drain(&self) {
         self.draining.send_replace(true);
         self.pool.retire_idle();
+        self.workers.close_pools();
     }
 
     /// Whether [`Self::drain`] was called.
@@ -180,6 +194,16 @@ impl Instance {
     /// Changes what is known of the mesh, for connections that are accepted from now on.
     pub fn set_neighbours(&self, neighbours: Neighbours) {
         *self.neighbours.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(neighbours);
+    }
+
+    /// What connections of HTTP are held to now.
+    pub(super) fn http(&self) -> Arc<HttpTerms> {
+        Arc::clone(&self.http.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is looked at for HTTP and what requests may take, for connections that are accepted from now on.
+    pub fn set_http(&self, terms: HttpTerms) {
+        *self.http.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
     }
 
     /// How many tunnels there were.
@@ -226,6 +250,14 @@ impl Instance {
         self.spawn_as(Kind::Tunnel, runtime, tunnel);
     }
 
+    /// [`Self::spawn`] for a connection to an upstream that requests share.
+    pub(super) fn spawn_upstream<F>(self: &Arc<Self>, runtime: &Handle, upstream: impl FnOnce(Alive) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_as(Kind::Upstream, runtime, upstream);
+    }
+
     fn spawn_as<F>(self: &Arc<Self>, kind: Kind, runtime: &Handle, connection: impl FnOnce(Alive) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -233,6 +265,7 @@ impl Instance {
         let id = {
             let mut live = self.live();
             live.tunnels += usize::from(kind == Kind::Tunnel);
+            live.upstreams += usize::from(kind == Kind::Upstream);
             let id = live.next;
             live.next += 1;
             live.tasks.insert(id, None);
@@ -267,6 +300,13 @@ pub(super) struct Alive {
 enum Kind {
     Connection,
     Tunnel,
+    Upstream,
+}
+
+impl Live {
+    fn is_idle(&self) -> bool {
+        self.tasks.len() == self.upstreams
+    }
 }
 
 impl Drop for Alive {
@@ -274,7 +314,8 @@ impl Drop for Alive {
         let mut live = self.instance.live();
         live.tasks.remove(&self.id);
         live.tunnels -= usize::from(self.kind == Kind::Tunnel);
-        if live.tasks.is_empty() {
+        live.upstreams -= usize::from(self.kind == Kind::Upstream);
+        if live.is_idle() {
             // A burst of connections must not leave its table behind for the rest of the instance's life.
             live.tasks.shrink_to(64);
             drop(live);

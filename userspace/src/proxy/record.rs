@@ -44,10 +44,11 @@ enum Outcome {
 }
 
 impl Record {
-    /// Tells the observer that a connection from `client` was accepted.
-    pub(super) fn open(observer: Arc<dyn Observer>, direction: Direction, client: ClientAddr) -> Self {
+    /// Tells the observer that a connection from `client` was accepted. Boxed, because it is handed from one future to
+    /// the next, each of which would have room for it.
+    pub(super) fn open(observer: Arc<dyn Observer>, direction: Direction, client: ClientAddr) -> Box<Self> {
         observer.opened(direction);
-        Self {
+        Box::new(Self {
             observer,
             began: SystemTime::now(),
             since: Instant::now(),
@@ -67,7 +68,7 @@ impl Record {
             peer_workload: None,
             traffic: Traffic::default(),
             outcome: Outcome::Open,
-        }
+        })
     }
 
     /// Where it wanted to go, and why it was captured.
@@ -84,6 +85,22 @@ impl Record {
     /// How its bytes move.
     pub(super) const fn carried(&mut self, tier: Tier) {
         self.tier = tier;
+    }
+
+    /// What is spoken on it, and the server name that a TLS client asked for.
+    pub(super) fn spoke(&mut self, protocol: Protocol, server_name: Option<Box<str>>) {
+        self.protocol = Some(protocol);
+        self.sni = server_name;
+    }
+
+    /// How many requests it carried.
+    pub(super) const fn carried_requests(&mut self, requests: u64) {
+        self.requests = requests;
+    }
+
+    /// Why it was captured.
+    pub(super) const fn reason(&self) -> Reason {
+        self.reason
     }
 
     /// Who both sides are by their certificates.

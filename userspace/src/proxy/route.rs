@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::balance::{Balance, Picked};
 use crate::model::{
-    Destination, Directory, Identity, OriginalDst, Reach, Reason, UpstreamAddr, tunnel_address,
+    Destination, Directory, Identity, OriginalDst, Reach, Reason, Service, UpstreamAddr, Workload,
+    tunnel_address,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -33,10 +34,21 @@ pub(super) struct Route {
     /// The connection counts for this endpoint while it lives.
     pub(super) picked: Option<Picked>,
     pub(super) way: Way,
+    /// The service that it belongs to.
+    pub(super) service: Option<Arc<Service>>,
+    /// Who is there.
+    pub(super) workload: Option<Arc<Workload>>,
+}
+
+impl Route {
+    /// To an address that nothing is known of.
+    pub(super) const fn plain(original: OriginalDst) -> Self {
+        Self { picked: None, way: Way::Plain(UpstreamAddr(original.0)), service: None, workload: None }
+    }
 }
 
 /// How it gets there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Way {
     /// Dialled as it is.
     Plain(UpstreamAddr),
@@ -45,7 +57,7 @@ pub(super) enum Way {
 }
 
 /// The way through a tunnel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Hop {
     /// Where the connection is to end.
     pub(super) target: OriginalDst,
@@ -56,7 +68,7 @@ pub(super) struct Hop {
 }
 
 /// Why a connection goes nowhere.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NoRoute {
     pub(super) reason: Reason,
     pub(super) message: String,
@@ -71,21 +83,27 @@ pub(super) fn find(
     let directory = &*neighbours.directory;
     let refused = |reason, message| Err(NoRoute { reason, message });
     match directory.resolve(original) {
-        Destination::Workload(_) => Ok(Route { picked: None, way: way(directory, original.0) }),
+        Destination::Workload(workload) => Ok(Route {
+            picked: None,
+            way: way(directory, original.0),
+            service: None,
+            workload: Some(Arc::clone(workload)),
+        }),
         Destination::Service { service, port } => {
             let endpoint = |address: &IpAddr| SocketAddr::new(*address, port.target_port);
             let Some(picked) = balance.pick(&service.endpoints, endpoint) else {
                 return refused(Reason::NoEndpoint, format!("{} has no endpoint", service.hostname));
             };
             let way = way(directory, picked.address());
-            Ok(Route { picked: Some(picked), way })
+            let workload = directory.workload(picked.address().ip()).map(Arc::clone);
+            Ok(Route { picked: Some(picked), way, service: Some(Arc::clone(service)), workload })
         }
         Destination::NoSuchPort(service) => {
             let port = original.0.port();
             refused(Reason::NoEndpoint, format!("{} has no port {port}", service.hostname))
         }
         Destination::Unknown => match neighbours.unknown {
-            Unknown::Relay => Ok(Route { picked: None, way: Way::Plain(UpstreamAddr(original.0)) }),
+            Unknown::Relay => Ok(Route::plain(original)),
             Unknown::Refuse => refused(
                 Reason::UnknownDestination,
                 format!(

@@ -4,6 +4,7 @@
 mod bytes;
 mod descriptors;
 mod endings;
+mod http;
 mod lifecycle;
 mod pinned;
 mod tunnel;

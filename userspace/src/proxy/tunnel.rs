@@ -14,15 +14,17 @@
 //! - `outbound`: a captured connection that goes through one
 //! - `server`, `stream`: tunnels that others dial, and each connection within
 //! - `tally`: how many tunnels there were
+//! - `channel`: both directions of a stream
 //! - `relay`: bytes between a socket and a stream
 
 pub(super) mod baggage;
+pub(super) mod channel;
 pub(super) mod client;
 mod keepalive;
 mod message;
 pub(super) mod outbound;
 pub(super) mod pool;
-mod relay;
+pub(super) mod relay;
 pub(super) mod server;
 mod stream;
 pub(super) mod tally;

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::http::pool::Pool;
 use crate::sys::cores;
 
 /// The threads. Dropped, they end, and what still runs on them is dropped too, which resets its connections.
@@ -91,6 +92,14 @@ impl Workers {
         &self.home.runtime
     }
 
+    /// Ends all connections to upstreams that wait for requests, and keeps none from now on.
+    pub(super) fn close_pools(&self) {
+        self.home.pool.close();
+        for worker in &self.others {
+            worker.pool.close();
+        }
+    }
+
     /// Where the next connection goes.
     pub(super) fn seat(&self) -> Seat {
         let idlest = self.others.iter().min_by_key(|worker| worker.load());
@@ -108,11 +117,13 @@ impl Workers {
 struct Worker {
     runtime: Handle,
     load: AtomicUsize,
+    /// Connections to upstreams that live here and wait for requests.
+    pool: Arc<Pool>,
 }
 
 impl Worker {
     fn of(runtime: Handle) -> Arc<Self> {
-        Arc::new(Self { runtime, load: AtomicUsize::new(0) })
+        Arc::new(Self { runtime, load: AtomicUsize::new(0), pool: Arc::default() })
     }
 
     fn load(&self) -> usize {
@@ -128,6 +139,11 @@ impl Seat {
     /// The runtime of the worker.
     pub(super) fn runtime(&self) -> &Handle {
         &self.0.runtime
+    }
+
+    /// The worker's connections to upstreams.
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.0.pool
     }
 
     /// Another place on the same worker.

@@ -11,7 +11,7 @@ use crate::config::ConfigError;
 use crate::config::value::{Hostname, OneOrMany, Port, Value};
 use crate::config::yaml::Part;
 use crate::model::{
-    Destination, Directory, DirectoryBuilder, Identity, OriginalDst, Reach, Service, ServicePort,
+    Destination, Directory, DirectoryBuilder, Identity, OriginalDst, Protocol, Reach, Service, ServicePort,
     TrustDomain, Workload,
 };
 
@@ -48,6 +48,8 @@ pub(super) struct WrittenService {
 pub(super) struct WrittenPort {
     port: Value<Port>,
     target_port: Option<Value<Port>>,
+    name: Option<Value<Hostname>>,
+    app_protocol: Option<String>,
 }
 
 /// What the workload itself contributes to what it knows of others.
@@ -165,7 +167,10 @@ impl WrittenService {
         let ports = self.ports.into_iter().map(|written| {
             let Value(Port(port)) = written.port;
             let target_port = written.target_port.map_or(port, |Value(Port(target))| target);
-            ServicePort { port, target_port, protocol: None }
+            // What the application is said to speak wins over what its port's name begins with.
+            let said = written.app_protocol.as_deref().and_then(Protocol::of_app_protocol);
+            let named = written.name.and_then(|Value(Hostname(name))| Protocol::of_port_name(&name));
+            ServicePort { port, target_port, protocol: said.or(named) }
         });
         Ok(Service {
             hostname: self.hostname.0.0,

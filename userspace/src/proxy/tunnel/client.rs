@@ -19,9 +19,9 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::channel::Channel;
 use super::keepalive::Keepalive;
 use super::pool::Ends;
-use super::relay::Channel;
 use super::terms::{self, CLIENT_STREAMS, PING_PERIOD, TLS_BUFFER};
 use super::wire::Wire;
 use super::{Chain, fault, of_h2, verify_again};
@@ -102,7 +102,7 @@ impl Lease {
         match response.status() {
             StatusCode::OK => {
                 let said = super::message::said(response.headers());
-                Ok(Opened { channel: Channel { send, receive: response.into_body(), _lease: None }, said })
+                Ok(Opened { channel: Channel::new(send, response.into_body()), said })
             }
             status => Err(Unopened::Answered(status)),
         }

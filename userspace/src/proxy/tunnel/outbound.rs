@@ -1,18 +1,23 @@
 //! A captured connection that goes through a tunnel, from the choice of the tunnel to its end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::baggage::Baggage;
+use super::channel::Channel;
 use super::client::{Lease, Opened, Unopened};
 use super::message;
 use super::pool::{Ends, Wanted};
-use super::relay::{Channel, relay_to_the_end};
+use super::relay::relay_to_the_end;
 use super::{Tunnelling, fault};
-use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Side, Tier, TraceParent, UpstreamAddr};
+use crate::model::{
+    ClientAddr, Direction, Fault, Identity, OriginalDst, Side, Tier, TraceParent, UpstreamAddr,
+};
 use crate::proxy::dial::{gone, late};
 use crate::proxy::instance::Instance;
 use crate::proxy::leg::Leg;
@@ -27,10 +32,49 @@ pub(in crate::proxy) async fn carry(
     client: Leg,
     address: ClientAddr,
     hop: Hop,
-    mut record: Record,
+    mut record: Box<Record>,
 ) {
     record.carried(Tier::Tunnel);
     record.dialling(UpstreamAddr(hop.tunnel));
+    if let Some(tunnelling) = &instance.tunnelling {
+        record.proved(&tunnelling.credentials.identity(), &hop.identity);
+    }
+    let opened = tokio::select! {
+        biased;
+        opened = open(instance, &seat, address, &hop, None) => opened,
+        gone = gone(&client) => Err(Fault::new(Side::Workload, "wait for tunnel", gone)),
+    };
+    match opened {
+        Ok(opened) => relay(instance, seat, client, opened, record).await,
+        Err(fault) => {
+            drop(client);
+            tracing::debug!(%fault, %address, target = %hop.tunnel, "tunnelled connection was not made");
+            record.fail(fault);
+        }
+    }
+}
+
+/// A stream through a tunnel that the other end has accepted.
+pub(in crate::proxy) struct Tunnelled {
+    pub(in crate::proxy) channel: Channel,
+    /// Who we are to the other end, and who it proved to be.
+    pub(in crate::proxy) source: Identity,
+    pub(in crate::proxy) destination: Identity,
+    said: Baggage,
+    trace: Option<TraceParent>,
+    address: SocketAddr,
+    /// The worker that the tunnel lives on.
+    seat: Seat,
+}
+
+/// Opens a stream to the end of `hop` for `client`; `trace` is that of what it is opened for, or else a new one.
+pub(in crate::proxy) async fn open(
+    instance: &Arc<Instance>,
+    seat: &Seat,
+    client: ClientAddr,
+    hop: &Hop,
+    trace: Option<TraceParent>,
+) -> Result<Tunnelled, Fault> {
     let Some(tunnelling) = &instance.tunnelling else {
         let none = fault(
             io::ErrorKind::Unsupported,
@@ -39,36 +83,43 @@ pub(in crate::proxy) async fn carry(
                 hop.target
             ),
         );
-        return record.fail(Fault::new(Side::Agent, "open tunnel", none));
+        return Err(Fault::new(Side::Agent, "open tunnel", none));
     };
     let source = tunnelling.credentials.identity();
-    record.proved(&source, &hop.identity);
-    let trace = TraceParent::from_random(fastrand::u128(..).to_ne_bytes(), fastrand::u64(..).to_ne_bytes());
+    let trace = trace.or_else(|| {
+        TraceParent::from_random(fastrand::u128(..).to_ne_bytes(), fastrand::u64(..).to_ne_bytes())
+    });
+    let ends = Ends { source, destination: hop.identity.clone(), address: hop.tunnel };
+    let call = Call { instance, tunnelling, ends: &ends, target: hop.target, client, trace };
+    let patience = instance.limits().connect_timeout;
+    let opened = timeout(patience, call.open(seat)).await;
+    let (lease, opened) =
+        opened.unwrap_or_else(|_elapsed| Err(Fault::new(Side::Peer, "open tunnel", late(patience))))?;
+    let Ends { source, destination, address } = ends;
+    let seat = lease.seat().another();
+    let channel = Channel { _lease: Some(lease), ..opened.channel };
+    Ok(Tunnelled { channel, source, destination, said: opened.said, trace, address, seat })
+}
+
+/// Relays between the workload's socket and an open stream to the end of both, and tells it.
+pub(in crate::proxy) async fn relay(
+    instance: &Instance,
+    seat: Seat,
+    client: Leg,
+    opened: Tunnelled,
+    mut record: Box<Record>,
+) {
+    let Tunnelled { channel, source, destination, said, trace, address, seat: tunnel } = opened;
+    record.carried(Tier::Tunnel);
+    record.dialling(UpstreamAddr(address));
+    record.proved(&source, &destination);
+    record.named(&said);
     if let Some(trace) = trace {
         record.traced(trace.trace);
     }
-    let ends = Ends { source, destination: hop.identity, address: hop.tunnel };
-    let call = Call { instance, tunnelling, ends: &ends, target: hop.target, client: address, trace };
-    let patience = instance.limits().connect_timeout;
-    let opened = tokio::select! {
-        biased;
-        opened = timeout(patience, call.open(&seat)) => opened.unwrap_or_else(|_elapsed| {
-            Err(Fault::new(Side::Peer, "open tunnel", late(patience)))
-        }),
-        gone = gone(&client) => Err(Fault::new(Side::Workload, "wait for tunnel", gone)),
-    };
-    let (lease, opened) = match opened {
-        Ok(opened) => opened,
-        Err(fault) => {
-            drop(client);
-            tracing::debug!(%fault, %address, target = %ends.address, "tunnelled connection was not made");
-            return record.fail(fault);
-        }
-    };
-    record.named(&opened.said);
     let idle = instance.limits().idle_timeout;
-    let (stays, runtime) = (lease.seat().shares_worker(&seat), lease.seat().runtime().clone());
-    let channel = Channel { _lease: Some(lease), ..opened.channel };
+    let (stays, runtime) = (tunnel.shares_worker(&seat), tunnel.runtime().clone());
+    drop(tunnel);
     if stays {
         return relay_to_the_end(client, Direction::Outbound, channel, idle, record).await;
     }
@@ -175,7 +226,7 @@ mod tests {
             client: Leg,
             address: ClientAddr,
             hop: Hop,
-            record: Record,
+            record: Box<Record>,
         ) -> impl Future<Output = ()> {
             carry(instance, seat, client, address, hop, record)
         }

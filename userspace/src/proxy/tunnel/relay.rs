@@ -18,7 +18,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::client::Lease;
+use super::channel::Channel;
 use super::of_h2;
 use crate::model::{Direction, Fault, Traffic};
 use crate::proxy::connection::blame;
@@ -31,21 +31,13 @@ const ROUNDS: u32 = 16;
 /// Frames below this are put together while the socket takes nothing.
 const SMALL: usize = 4 << 10;
 
-/// Both directions of one stream.
-pub(super) struct Channel {
-    pub(super) send: SendStream<Bytes>,
-    pub(super) receive: RecvStream,
-    /// Its place in a tunnel that we dialled, given up with the channel.
-    pub(super) _lease: Option<Lease>,
-}
-
 /// Relays between the workload's socket and a stream to the end of both, and tells it: in order, or with a reset at both.
-pub(super) async fn relay_to_the_end(
+pub(in crate::proxy) async fn relay_to_the_end(
     leg: Leg,
     direction: Direction,
     mut channel: Channel,
     idle: Duration,
-    mut record: Record,
+    mut record: Box<Record>,
 ) {
     let Traffic { sent, received } = record.traffic();
     let (near, moved) = match direction {
@@ -86,13 +78,10 @@ async fn relay(
     let mut idle = Idle::new(idle, look);
     let mut socket_reset = pin!(socket.ready(Interest::ERROR));
     let mut upward = Upward { socket, send: &mut channel.send, moved: up, ended: false };
-    let mut downward = Downward {
-        socket,
-        receive: &mut channel.receive,
-        held: Held::default(),
-        moved: down,
-        state: Receiving::Open,
-    };
+    let mut held = Held::default();
+    held.push(std::mem::take(&mut channel.early));
+    let mut downward =
+        Downward { socket, receive: &mut channel.receive, held, moved: down, state: Receiving::Open };
     poll_fn(|context| {
         let sending = upward.poll(context).map_err(|stop| stop.between(near, far))?;
         let receiving = downward.poll(context).map_err(|stop| stop.between(far, near))?;

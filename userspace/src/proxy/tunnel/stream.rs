@@ -13,15 +13,21 @@ use h2::server::SendResponse;
 use http::{Request, StatusCode};
 use hyper::body::Bytes;
 
+use super::channel::Channel;
 use super::message::{self, Connect};
-use super::relay::{Channel, relay_to_the_end};
+use super::relay::relay_to_the_end;
 use super::server::Peer;
 use super::{fault, of_h2};
 use crate::model::{ClientAddr, Direction, Fault, Reason, Side, TUNNEL_PORT, Tier, UpstreamAddr};
 use crate::proxy::dial::Dial;
+use crate::proxy::http::dialling::Far;
+use crate::proxy::http::intake::{self, Arrival};
+use crate::proxy::http::peek::Near;
+use crate::proxy::http::terms::Plan;
 use crate::proxy::instance::Alive;
 use crate::proxy::leg::Leg;
 use crate::proxy::record::Record;
+use crate::proxy::route::Route;
 use crate::proxy::workers::Seat;
 
 /// Ports that every workload of the mesh keeps for itself: outbound, inbound, tunnel.
@@ -31,7 +37,7 @@ const RESERVED: [u16; 3] = [15001, 15006, TUNNEL_PORT];
 pub(super) async fn serve(
     alive: Alive,
     peer: Arc<Peer>,
-    _seat: Seat,
+    seat: Seat,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
@@ -84,8 +90,34 @@ pub(super) async fn serve(
         Ok(send) => send,
         Err(error) => return record.fail(Fault::new(Side::Peer, "answer", of_h2(error))),
     };
-    let channel = Channel { send, receive: request.into_body(), _lease: None };
-    relay_to_the_end(app, Direction::Inbound, channel, limits.idle_timeout, record).await;
+    let channel = Channel::new(send, request.into_body());
+    let terms = instance.http();
+    let plan = terms.plan(Direction::Inbound, connect.target.0.port(), None);
+    if let Plan::Pass(declared) = plan {
+        if let Some(protocol) = declared {
+            record.spoke(protocol, None);
+        }
+        let _seat = seat;
+        return relay_to_the_end(app, Direction::Inbound, channel, limits.idle_timeout, record).await;
+    }
+    let directory = &instance.neighbours().directory;
+    let arrival = Arrival {
+        seat,
+        near: Near::Stream(Box::new(channel)),
+        client,
+        direction: Direction::Inbound,
+        original: connect.target,
+        proved: Some((peer.identity.clone(), peer.ourselves.clone())),
+        // Known by its certificate and its address together, never by its address alone.
+        peer: directory.workload(client.0.ip()).filter(|known| known.identity == peer.identity).cloned(),
+        terms,
+        plan,
+        routed: Ok(Route::plain(connect.target).into()),
+        far: Some(Far::Plain(app)),
+        record,
+        alive,
+    };
+    Box::pin(intake::take(arrival)).await;
 }
 
 /// Why a connection is not let in, and what the other end is told.

@@ -1,0 +1,45 @@
+//! HTTP: connections that are looked at, and whose requests are forwarded one by one.
+//!
+//! Built on hyper's connections, one for each leg. It deliberately decides little: which endpoint a request goes to is said in
+//! `choose`, whether it may in `forward`; what is told of it are [`crate::model::Exchange`]s. Unless a connection's first bytes
+//! are HTTP, nothing of it is ever read here.
+//!
+//! # Layout
+//! - `terms`: what is looked at, and what a request may take
+//! - `intake`: a connection from its acceptance to whoever serves it
+//! - `detect`, `peek`: what first bytes say, and how they are looked at
+//! - `memory`: what destinations turned out to speak
+//! - `serve`, `front`, `watch`: a client's connection, and what its parts share
+//! - `heads`, `sound`: what is no HTTP that may be forwarded, seen in the bytes and in the request
+//! - `forward`: one request; `choose`: where it goes; `hops`, `own`, `trace`: what it loses and gains on the way
+//! - `body`: bodies on their way; `telling`: what is told of a request; `failure`: what hyper's errors mean
+//! - `pool`, `dialling`: connections to upstreams
+//! - `upgrade`: what stops being HTTP
+//! - `io`, `spawning`: what hyper runs on
+
+mod body;
+pub(super) mod choose;
+pub mod detect;
+pub(super) mod dialling;
+mod failure;
+mod forward;
+mod front;
+pub mod heads;
+mod hops;
+pub(super) mod intake;
+mod io;
+pub(super) mod limit;
+pub(super) mod memory;
+mod own;
+pub(super) mod peek;
+pub(super) mod pool;
+mod serve;
+mod sound;
+mod spawning;
+mod telling;
+pub(super) mod terms;
+mod trace;
+mod upgrade;
+mod watch;
+
+pub use terms::{HttpTerms, Looking};

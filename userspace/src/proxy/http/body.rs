@@ -1,0 +1,231 @@
+//! Bodies on their way: counted, never collected.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::time::Sleep;
+
+use super::failure;
+use super::pool::Lent;
+use super::telling::Telling;
+use crate::model::{Direction, Fault, Flag};
+use crate::proxy::connection::blame;
+use crate::proxy::relay::End;
+
+/// How long a client that asked for `100 Continue` is made to wait for the upstream's.
+const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A request's body.
+pub(in crate::proxy) struct Upload {
+    body: Option<Incoming>,
+    count: Option<Arc<AtomicU64>>,
+    /// Raised when all of it has been read.
+    ended: Option<Arc<AtomicBool>>,
+    gate: Option<(Arc<Gate>, Pin<Box<Sleep>>)>,
+}
+
+impl Upload {
+    /// Nothing.
+    pub(super) const fn empty() -> Self {
+        Self { body: None, count: None, ended: None, gate: None }
+    }
+
+    /// A body that is counted, with what counts it and what tells its end.
+    pub(super) fn counted(body: Incoming) -> (Self, Arc<AtomicU64>, Arc<AtomicBool>) {
+        let (count, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let upload = Self {
+            body: Some(body),
+            count: Some(Arc::clone(&count)),
+            ended: Some(Arc::clone(&ended)),
+            gate: None,
+        };
+        (upload, count, ended)
+    }
+
+    /// Is not read before the gate opens.
+    pub(super) fn behind(&mut self, gate: Arc<Gate>) {
+        self.gate = Some((gate, Box::pin(tokio::time::sleep(CONTINUE_PATIENCE))));
+    }
+}
+
+/// What keeps a body back until the upstream wants it.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    open: AtomicBool,
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Gate {
+    pub(super) fn open(&self) {
+        self.open.store(true, Ordering::Release);
+        if let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
+        if self.open.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        if let Some((gate, patience)) = &mut this.gate {
+            if gate.poll(context).is_pending() && patience.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            this.gate = None;
+        }
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let (Some(data), Some(count)) = (frame.data_ref(), &this.count)
+        {
+            count.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        let over = match &frame {
+            None => true,
+            Some(Ok(_)) => this.body.as_ref().is_none_or(Body::is_end_stream),
+            Some(Err(_)) => false,
+        };
+        if over && let Some(ended) = &this.ended {
+            ended.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// An answer's body, with all that ends when it does.
+pub(in crate::proxy) struct Download {
+    content: Content,
+    telling: Option<Telling>,
+    /// The connection that it comes from, which goes back to its pool when all has come.
+    lent: Option<Lent>,
+    direction: Direction,
+}
+
+enum Content {
+    Upstream(Incoming),
+    Own(Option<Bytes>),
+}
+
+impl Download {
+    /// From the upstream.
+    pub(super) fn upstream(
+        body: Incoming,
+        lent: Option<Lent>,
+        telling: Telling,
+        direction: Direction,
+    ) -> Self {
+        Self { content: Content::Upstream(body), telling: Some(telling), lent, direction }
+    }
+
+    /// A text of our own, or nothing.
+    pub(super) fn own(text: impl Into<Bytes>, telling: Option<Telling>) -> Self {
+        let text = text.into();
+        let content = Content::Own((!text.is_empty()).then_some(text));
+        Self { content, telling, lent: None, direction: Direction::Outbound }
+    }
+
+    fn end(&mut self) {
+        if let Some(mut telling) = self.telling.take() {
+            telling.whole();
+        }
+        if let Some(lent) = self.lent.take() {
+            lent.give_back();
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame<Bytes>) {
+        let Some(telling) = &mut self.telling else { return };
+        if let Some(data) = frame.data_ref() {
+            telling.downloaded(data.len());
+        } else if let Some(trailers) = frame.trailers_ref() {
+            telling.trailers(trailers);
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let frame = match &mut this.content {
+            Content::Upstream(body) => ready!(Pin::new(body).poll_frame(context)),
+            Content::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
+        };
+        match &frame {
+            Some(Ok(frame)) => this.frame(frame),
+            Some(Err(error)) => {
+                if let Some(telling) = &mut this.telling {
+                    let side = blame(End::Upstream, this.direction);
+                    telling.failed(
+                        failure::flag(error),
+                        Some(Fault::new(side, "read answer", failure::io(error))),
+                    );
+                }
+                this.telling = None;
+                this.lent = None;
+            }
+            None => this.end(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Upstream(body) => body.is_end_stream(),
+            Content::Own(text) => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Upstream(body) => body.size_hint(),
+            Content::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // Whoever reads it stops at the last frame, and needs not be told that there is no other.
+        if self.is_end_stream() {
+            self.end();
+        } else if let Some(telling) = &mut self.telling {
+            let gone = std::io::Error::new(
+                std::io::ErrorKind::BrokenPipe,
+                "the client went away before the end of the answer",
+            );
+            telling.failed(
+                Flag::DownstreamGone,
+                Some(Fault::new(blame(End::Client, self.direction), "write answer", gone)),
+            );
+        }
+    }
+}

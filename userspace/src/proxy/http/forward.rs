@@ -1,0 +1,238 @@
+//! One request on its way: checked, prepared, sent to an endpoint, and its answer handed back.
+//!
+//! [`attempt`] sends a request to one endpoint and says how that went; [`super::choose`] says which endpoint. Whatever tries
+//! again, elsewhere, later or not at all stands between the two.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
+
+use super::body::{Download, Gate, Upload};
+use super::choose::{self, Endpoint};
+use super::dialling::{Unreached, address};
+use super::failure;
+use super::front::Front;
+use super::hops;
+use super::own;
+use super::pool::{Key, Lent, Sender};
+use super::sound;
+use super::telling::Telling;
+use super::trace;
+use super::upgrade::{self, Wish};
+use crate::model::{Fault, Flag, Protocol, Side, TraceParent};
+use crate::proxy::connection::blame;
+use crate::proxy::relay::End;
+use crate::proxy::route::NoRoute;
+
+/// An upstream's answer, and the connection that it comes from.
+pub(super) struct Attempted {
+    pub(super) response: Response<Incoming>,
+    pub(super) lent: Lent,
+}
+
+/// Why an attempt brought no answer.
+pub(super) struct Failed {
+    pub(super) flag: Flag,
+    pub(super) fault: Fault,
+    /// The request, if no byte of it was sent.
+    #[expect(dead_code, reason = "for whoever tries again elsewhere")]
+    pub(super) unsent: Option<Request<Upload>>,
+}
+
+/// Answers one request of `front`.
+pub(super) async fn answer(
+    front: Arc<Front>,
+    request: Request<Incoming>,
+) -> Result<Response<Download>, Infallible> {
+    let (mut parts, body) = request.into_parts();
+    own::identify(&mut parts.headers);
+    let span = trace::begin(&parts.headers, front.terms.sampling.as_ref());
+    let mut telling = Telling::begin(&front, &parts, span.clone());
+    let version = parts.version;
+    if !front.instance.requests.enter(front.terms.max_requests) {
+        telling.failed(Flag::Overflow, None);
+        return Ok(own::refuse(
+            telling,
+            version,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests are in flight",
+        ));
+    }
+    if let Err(unsound) = sound::check(&parts) {
+        let fault = io::Error::new(io::ErrorKind::InvalidData, unsound.message);
+        telling.failed(
+            Flag::DownstreamProtocol,
+            Some(Fault::new(blame(End::Client, front.direction), "read request", fault)),
+        );
+        return Ok(own::refuse(telling, version, unsound.status, unsound.message));
+    }
+    if let Err(denied) = permit(&front, &parts) {
+        telling.failed(Flag::Denied, None);
+        return Ok(own::refuse(telling, version, StatusCode::FORBIDDEN, denied));
+    }
+    let wish = Wish::of(&parts);
+    let named = wish != Wish::Upgrade || upgrade::is_named(&parts.headers);
+    hops::strip_request(&mut parts.headers, if named { wish } else { Wish::Answer });
+    span.write(&mut parts.headers);
+    let client = parts.extensions.remove::<OnUpgrade>();
+    let request = upload(parts, body, &mut telling);
+
+    let mut endpoint = match choose::choose(&front) {
+        Ok(endpoint) => endpoint,
+        Err(NoRoute { message, .. }) => {
+            let fault = io::Error::new(io::ErrorKind::HostUnreachable, message);
+            telling.failed(Flag::NoHealthyUpstream, Some(Fault::new(Side::Workload, "find route", fault)));
+            return Ok(own::refuse(telling, version, StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream"));
+        }
+    };
+    telling.chosen(endpoint.service.clone(), endpoint.workload.clone());
+    telling.counts_for(endpoint.picked.take());
+    let attempted = attempt(&front, request, &mut endpoint, span.own, &mut telling).await;
+    let Attempted { mut response, mut lent } = match attempted {
+        Ok(attempted) => attempted,
+        Err(Failed { flag, fault, .. }) => {
+            let (status, text) = own::meaning(flag);
+            tracing::debug!(%fault, client = %front.client, "request was not answered");
+            telling.failed(flag, Some(fault));
+            return Ok(own::refuse(telling, version, status, text));
+        }
+    };
+    telling.answered(response.status(), response.headers());
+    if wish.is_granted_by(response.status())
+        && named
+        && let Some(client) = client
+    {
+        front.agreed.leave(client, hyper::upgrade::on(&mut response));
+        telling.whole();
+        return Ok(response.map(|_nothing| Download::own("", Some(telling))));
+    }
+    if response.status().is_informational() {
+        let unasked = io::Error::new(io::ErrorKind::InvalidData, "the upstream switches protocols unasked");
+        let side = blame(End::Upstream, front.direction);
+        telling.failed(Flag::UpstreamProtocol, Some(Fault::new(side, "read answer", unasked)));
+        let (status, text) = own::meaning(Flag::UpstreamProtocol);
+        return Ok(own::refuse(telling, version, status, text));
+    }
+    hops::strip_answer(response.headers_mut());
+    if version != Version::HTTP_2 {
+        *response.version_mut() = Version::HTTP_11;
+        if wish != Wish::Answer {
+            // What came behind the request was not looked at, and is not read as another.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    lent.uploaded = telling.upload_ended();
+    let direction = front.direction;
+    Ok(response.map(|body| Download::upstream(body, Some(lent), telling, direction)))
+}
+
+/// Whether policy lets a request pass: asked for each, with all that is known of it.
+const fn permit(_front: &Front, _parts: &Parts) -> Result<(), &'static str> {
+    Ok(())
+}
+
+/// The request as it is sent on.
+fn upload(parts: Parts, body: Incoming, telling: &mut Telling) -> Request<Upload> {
+    if body.is_end_stream() {
+        return Request::from_parts(parts, Upload::empty());
+    }
+    let (mut upload, count, ended) = Upload::counted(body);
+    telling.uploading(count, ended);
+    let expects = parts.version == Version::HTTP_11
+        && parts
+            .headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if !expects {
+        return Request::from_parts(parts, upload);
+    }
+    // Reading the body is what sends the client its `100 Continue`: it gets one when the upstream has sent one.
+    let gate = Arc::new(Gate::default());
+    upload.behind(Arc::clone(&gate));
+    let mut request = Request::from_parts(parts, upload);
+    hyper::ext::on_informational(&mut request, move |answer| {
+        if answer.status() == StatusCode::CONTINUE {
+            gate.open();
+        }
+    });
+    request
+}
+
+/// Sends a request to an endpoint and waits for the head of its answer.
+///
+/// A connection that had waited in the pool may turn out to be dead: then a new one is tried, if nothing was sent on the dead
+/// one or sending it twice does no harm.
+pub(super) async fn attempt(
+    front: &Front,
+    mut request: Request<Upload>,
+    endpoint: &mut Endpoint,
+    trace: TraceParent,
+    telling: &mut Telling,
+) -> Result<Attempted, Failed> {
+    let protocol = if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 };
+    let key = Key { way: endpoint.way.clone(), protocol };
+    telling.attempted(address(&key.way));
+    let mut reached = match endpoint.ready.take() {
+        Some(ready) => ready,
+        None => front.connection(&key, Some(trace)).await,
+    };
+    loop {
+        let mut lent = match reached {
+            Ok(lent) => lent,
+            Err(Unreached { flag, fault }) => return Err(Failed { flag, fault, unsent: Some(request) }),
+        };
+        if let Some((source, destination)) = &lent.known.proved {
+            telling.proved(source, destination);
+        }
+        let again = if lent.used { copy(&request) } else { None };
+        let sent = match &mut lent.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2(sender, _) => sender.try_send_request(request).await,
+        };
+        let mut error = match sent {
+            Ok(response) => return Ok(Attempted { response, lent }),
+            Err(error) => error,
+        };
+        let unsent = error.take_message();
+        let error = error.into_error();
+        match (lent.used, unsent, again) {
+            (true, Some(back), _) | (true, None, Some(back)) if failure::is_of_connection(&error) => {
+                drop(lent);
+                request = back;
+                reached = front.fresh(&key, Some(trace)).await;
+            }
+            (_, unsent, _) => {
+                let (flag, end, doing) = if failure::is_of_upload(&error) {
+                    (Flag::DownstreamGone, End::Client, "read request")
+                } else {
+                    (failure::flag(&error), End::Upstream, "wait for answer")
+                };
+                let fault = Fault::new(blame(end, front.direction), doing, failure::io(&error));
+                return Err(Failed { flag, fault, unsent });
+            }
+        }
+    }
+}
+
+/// The same request again, if it has no body and asking twice does no harm.
+fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
+    let harmless = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let framed =
+        request.headers().contains_key(CONTENT_LENGTH) || request.headers().contains_key(TRANSFER_ENCODING);
+    if !harmless || framed || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Upload::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
+}

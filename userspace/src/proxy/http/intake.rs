@@ -1,0 +1,390 @@
+//! A connection whose protocol is to be found out, from its acceptance to whoever serves it.
+//!
+//! The upstream is dialled at once while the client's first bytes are looked at: whoever speaks first decides, and a protocol
+//! that is not HTTP never waits. Nothing that was looked at is consumed.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hyper::body::Bytes;
+use tokio::time::{Sleep, sleep};
+
+use super::choose::Endpoint;
+use super::detect::Seen;
+use super::dialling::{Far, address, reach};
+use super::front::Front;
+use super::io::Carrier;
+use super::memory::Habit;
+use super::peek::{Near, Peeker, Spoken, Upstream};
+use super::pool::Key;
+use super::serve::serve;
+use super::terms::{HttpTerms, Plan};
+use super::upgrade::Agreed;
+use super::watch::Watch;
+use crate::model::{ClientAddr, Direction, Fault, Identity, OriginalDst, Protocol, Side, Tier, Workload};
+use crate::proxy::connection::{self, blame};
+use crate::proxy::dial::{Dial, gone};
+use crate::proxy::instance::Alive;
+use crate::proxy::record::Record;
+use crate::proxy::relay::End;
+use crate::proxy::route::NoRoute;
+use crate::proxy::tunnel;
+use crate::proxy::workers::Seat;
+
+/// How long bytes that may still become HTTP are waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A connection that is to be looked at.
+pub(in crate::proxy) struct Arrival {
+    pub(in crate::proxy) alive: Alive,
+    pub(in crate::proxy) seat: Seat,
+    pub(in crate::proxy) near: Near,
+    pub(in crate::proxy) client: ClientAddr,
+    pub(in crate::proxy) direction: Direction,
+    pub(in crate::proxy) original: OriginalDst,
+    /// Who the client proved to be, and who we are to it.
+    pub(in crate::proxy) proved: Option<(Identity, Identity)>,
+    /// The client, if it is known by more than its address.
+    pub(in crate::proxy) peer: Option<Arc<Workload>>,
+    pub(in crate::proxy) terms: Arc<HttpTerms>,
+    pub(in crate::proxy) plan: Plan,
+    /// Where it goes if it is not HTTP, and its first request if it is.
+    pub(in crate::proxy) routed: Result<Endpoint, NoRoute>,
+    /// The upstream, where it had to be reached before.
+    pub(in crate::proxy) far: Option<Far>,
+    pub(in crate::proxy) record: Box<Record>,
+}
+
+/// What a connection turned out to be.
+enum Decision {
+    Http(Protocol),
+    Pass(Protocol, Option<Box<str>>),
+    /// It is ended.
+    Ended(Fault),
+}
+
+/// Finds out what a connection is and serves it to its end.
+pub(in crate::proxy) async fn take(mut arrival: Arrival) {
+    let mut peeker = Peeker::default();
+    let (decision, far) = look(&mut arrival, &mut peeker).await;
+    let Arrival { alive, seat, near, client, direction, original, routed, mut record, .. } = arrival;
+    let instance = &alive.instance;
+    match decision {
+        Decision::Http(protocol) => {
+            record.carried(Tier::Http);
+            record.spoke(protocol, None);
+            let pool = match direction {
+                Direction::Outbound => Arc::clone(seat.pool()),
+                Direction::Inbound => Arc::default(),
+            };
+            let front = Front {
+                instance: Arc::clone(instance),
+                terms: arrival.terms,
+                seat,
+                direction,
+                client,
+                original,
+                proved: arrival.proved,
+                peer: arrival.peer,
+                pool,
+                watch: Arc::default(),
+                first: Mutex::default(),
+                agreed: Agreed::default(),
+            };
+            prepare(&front, routed, far, protocol).await;
+            speak(Arc::new(front), near, protocol, record).await;
+        }
+        Decision::Pass(protocol, server_name) => {
+            record.spoke(protocol, server_name);
+            let far = match (far, routed) {
+                (Some(Ok(far)), routed) => {
+                    if let Ok(endpoint) = &routed {
+                        record.dialling(address(&endpoint.way));
+                    }
+                    far
+                }
+                (Some(Err(fault)), Ok(_)) => {
+                    drop(near);
+                    tracing::debug!(%fault, %client, direction = direction.word(), "connection was not made");
+                    return record.fail(fault);
+                }
+                (_, Err(NoRoute { reason, message })) => {
+                    drop(near);
+                    let fault = nowhere(message);
+                    return connection::tell_refused(instance, client, direction, reason, fault, record);
+                }
+                (None, Ok(_)) => return drop(record),
+            };
+            let rearmed = match near {
+                // Its readiness was cleared with bytes in its queue.
+                Near::Socket(leg) if peeker.has_some() => leg.moved_to(seat.runtime()).map(Near::Socket),
+                near => Ok(near),
+            };
+            match rearmed {
+                Ok(near) => pass(&alive, seat, near, far, client, direction, record).await,
+                Err(source) => record.fail(Fault::new(Side::Agent, "watch connection", source)),
+            }
+        }
+        Decision::Ended(fault) => {
+            drop(near);
+            drop(far);
+            let reason = record.reason();
+            connection::tell_refused(instance, client, direction, reason, fault, record);
+        }
+    }
+}
+
+fn nowhere(message: String) -> Fault {
+    Fault::new(Side::Workload, "find route", io::Error::new(io::ErrorKind::HostUnreachable, message))
+}
+
+/// Looks at both ends until it is known what a connection is; with the upstream, if it was dialled for that.
+async fn look(arrival: &mut Arrival, peeker: &mut Peeker) -> (Decision, Option<Result<Far, Fault>>) {
+    let Arrival { alive, seat, near, client, direction, original, plan, terms, routed, .. } = arrival;
+    let (instance, seat, client, direction, original) =
+        (&alive.instance, &*seat, *client, *direction, *original);
+    let demanded = *plan == Plan::Demand;
+    let habit = if demanded { None } else { instance.memory.recall(direction, original, Instant::now()) };
+    let begun = AtomicBool::new(false);
+    let dialling = async {
+        match habit {
+            // Its requests find their own connections.
+            _ if demanded => std::future::pending().await,
+            Some(Habit::Http) => sleep(PATIENCE).await,
+            Some(Habit::ServerFirst) | None => {}
+        }
+        begun.store(true, Ordering::Relaxed);
+        let way = match &*routed {
+            Ok(endpoint) => &endpoint.way,
+            Err(NoRoute { message, .. }) => return Err(nowhere(message.clone())),
+        };
+        let dial = Dial { handoffs: &*instance.handoffs, client, upstream: address(way), direction };
+        reach(instance, seat, dial, way, None).await
+    };
+    let mut dialling = pin!(dialling);
+    let mut far = arrival.far.take().map(Ok);
+    let decision = if habit == Some(Habit::ServerFirst) {
+        Decision::Pass(Protocol::Opaque, None)
+    } else {
+        let idle = instance.limits().idle_timeout;
+        let (silence, partial) =
+            if demanded { (terms.idle_timeout, terms.header_timeout) } else { (idle, PATIENCE) };
+        let deciding = Deciding { near, far: &mut far, peeker, direction, demanded, partial };
+        let (decision, first) = deciding.run(dialling.as_mut(), pin!(sleep(silence))).await;
+        if first == First::Server {
+            instance.memory.note(direction, original, Habit::ServerFirst, Instant::now());
+        }
+        decision
+    };
+    match (&decision, &near) {
+        (Decision::Ended(_), _) => {}
+        (Decision::Http(_), _) => {
+            if !demanded && habit.is_none() {
+                instance.memory.note(direction, original, Habit::Http, Instant::now());
+            }
+            if far.is_none() && begun.load(Ordering::Relaxed) {
+                far = Some(dialling.await);
+            }
+        }
+        (Decision::Pass(..), _) if far.is_some() => {}
+        (Decision::Pass(..), Near::Socket(leg)) => {
+            let reached = tokio::select! {
+                biased;
+                reached = dialling => reached,
+                gone = gone(leg) => {
+                    Err(Fault::new(blame(End::Client, direction), "wait for upstream", gone))
+                }
+            };
+            far = Some(reached);
+        }
+        (Decision::Pass(..), Near::Stream(_)) => far = Some(dialling.await),
+    }
+    (decision, far)
+}
+
+/// Keeps what was chosen and reached for the first request.
+async fn prepare(
+    front: &Front,
+    routed: Result<Endpoint, NoRoute>,
+    far: Option<Result<Far, Fault>>,
+    protocol: Protocol,
+) {
+    let Ok(mut endpoint) = routed else { return };
+    let key = Key { way: endpoint.way.clone(), protocol };
+    endpoint.ready = match far {
+        None => None,
+        Some(Ok(far)) => Some(front.greet(key, far).await),
+        Some(Err(fault)) => {
+            Some(Err(super::dialling::Unreached { flag: crate::model::Flag::UpstreamFailure, fault }))
+        }
+    };
+    front.keep_first(endpoint);
+}
+
+/// Serves HTTP and tells of it.
+async fn speak(front: Arc<Front>, near: Near, protocol: Protocol, record: Box<Record>) {
+    let mut spoken = Speaking { record: Some(record), watch: Arc::clone(&front.watch) };
+    let carrier = match near {
+        Near::Socket(leg) => Carrier::Socket(leg),
+        Near::Stream(channel) => Carrier::Tunnel(channel),
+    };
+    let served = serve(Arc::clone(&front), carrier, Bytes::new(), protocol).await;
+    let Some(record) = spoken.take() else { return };
+    match served {
+        Ok(()) => record.close(),
+        Err(fault) => {
+            tracing::debug!(%fault, client = %front.client, "connection of HTTP broke");
+            record.fail(fault);
+        }
+    }
+}
+
+/// The record of a connection whose counts are elsewhere while it lives; dropped, it tells them too.
+struct Speaking {
+    record: Option<Box<Record>>,
+    watch: Arc<Watch>,
+}
+
+impl Speaking {
+    fn take(&mut self) -> Option<Box<Record>> {
+        let mut record = self.record.take()?;
+        record.carried_requests(self.watch.requests());
+        let (sent, received) = self.watch.traffic();
+        *record.traffic() = crate::model::Traffic { sent, received };
+        Some(record)
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+/// Carries a connection that is not looked at any more.
+async fn pass(
+    alive: &Alive,
+    seat: Seat,
+    near: Near,
+    far: Far,
+    client: ClientAddr,
+    direction: Direction,
+    record: Box<Record>,
+) {
+    let instance = &alive.instance;
+    match (near, far) {
+        (Near::Socket(leg), Far::Plain(served)) => {
+            connection::relay_to_the_end(instance, leg, served, client, direction, seat, record).await;
+        }
+        (Near::Socket(leg), Far::Tunnel(opened)) => {
+            tunnel::outbound::relay(instance, seat, leg, *opened, record).await;
+        }
+        (Near::Stream(channel), Far::Plain(app)) => {
+            let idle = instance.limits().idle_timeout;
+            tunnel::relay::relay_to_the_end(app, Direction::Inbound, *channel, idle, record).await;
+        }
+        // A stream of a tunnel ends at the workload.
+        (Near::Stream(_), Far::Tunnel(_)) => {}
+    }
+}
+
+/// Who spoke first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    Client,
+    Server,
+    Nobody,
+}
+
+/// The look at both ends.
+struct Deciding<'a> {
+    near: &'a mut Near,
+    far: &'a mut Option<Result<Far, Fault>>,
+    peeker: &'a mut Peeker,
+    direction: Direction,
+    demanded: bool,
+    /// How long more bytes are waited for when some have come.
+    partial: Duration,
+}
+
+impl Deciding<'_> {
+    /// Decides; also who spoke first.
+    async fn run(
+        self,
+        mut dialling: Pin<&mut impl Future<Output = Result<Far, Fault>>>,
+        mut limit: Pin<&mut Sleep>,
+    ) -> (Decision, First) {
+        let Self { near, far, peeker, direction, demanded, partial } = self;
+        let (mut waiting, mut watching) = (false, !demanded);
+        poll_fn(|context| {
+            match peeker.poll(near, context) {
+                Poll::Ready(Ok(spoken)) => {
+                    return Poll::Ready((decide(spoken, demanded, direction), First::Client));
+                }
+                Poll::Ready(Err(source)) => {
+                    let fault = Fault::new(blame(End::Client, direction), "read from client", source);
+                    return Poll::Ready((Decision::Ended(fault), First::Nobody));
+                }
+                Poll::Pending => {}
+            }
+            if far.is_none()
+                && let Poll::Ready(reached) = dialling.as_mut().poll(context)
+            {
+                *far = Some(reached);
+            }
+            if watching
+                && let Some(Ok(far)) = far
+                && let Poll::Ready(does) = Upstream::poll(far, context)
+            {
+                match does {
+                    Upstream::Speaks => {
+                        return Poll::Ready((Decision::Pass(Protocol::Opaque, None), First::Server));
+                    }
+                    Upstream::Ends => {
+                        return Poll::Ready((Decision::Pass(Protocol::Opaque, None), First::Nobody));
+                    }
+                    Upstream::Http2 => watching = false,
+                }
+            }
+            if !waiting && (peeker.has_some() || matches!(far, Some(Err(_)))) {
+                waiting = true;
+                limit.as_mut().reset(tokio::time::Instant::now() + partial);
+            }
+            if limit.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let decision = if waiting && !demanded {
+                Decision::Pass(Protocol::Opaque, None)
+            } else {
+                let silent =
+                    io::Error::new(io::ErrorKind::TimedOut, "the client did not say what it wants in time");
+                Decision::Ended(Fault::new(blame(End::Client, direction), "read from client", silent))
+            };
+            Poll::Ready((decision, First::Nobody))
+        })
+        .await
+    }
+}
+
+fn decide(spoken: Spoken, demanded: bool, direction: Direction) -> Decision {
+    let Spoken { seen, server_name } = spoken;
+    match (seen, demanded) {
+        (Seen::Http1, _) => Decision::Http(Protocol::Http1),
+        (Seen::Http2, _) => Decision::Http(Protocol::Http2),
+        (_, true) => {
+            let other = io::Error::new(
+                io::ErrorKind::InvalidData,
+                "expected HTTP, as the port is declared to speak, found something else; declare what it speaks \
+                 (http.ports, or the name or appProtocol of the service's port)",
+            );
+            Decision::Ended(Fault::new(blame(End::Client, direction), "admit connection", other))
+        }
+        (Seen::Tls, _) => Decision::Pass(Protocol::Tls, server_name),
+        (Seen::Opaque | Seen::Undecided, _) => Decision::Pass(Protocol::Opaque, None),
+    }
+}

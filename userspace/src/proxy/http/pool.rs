@@ -1,0 +1,188 @@
+//! Connections to upstreams that wait for a request, by the way that they go and what is spoken on them.
+//!
+//! A connection of HTTP/1 carries one request at a time and is lent for it; one of HTTP/2 carries as many as the upstream
+//! lets it and is shared. Outbound every worker has a pool of its own, so that no request crosses threads; inbound every
+//! client's connection has one, because the app sees the client's address on it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+
+use super::body::Upload;
+use crate::model::{Identity, Protocol};
+use crate::proxy::route::Way;
+
+/// Connections of HTTP/1 that wait per way.
+const MOST_IDLE: usize = 64;
+/// Requests that share one connection of HTTP/2; if the upstream allows fewer, the rest wait their turn there.
+const STREAMS: usize = 100;
+/// How long a connection may wait.
+pub(super) const IDLE: Duration = Duration::from_secs(90);
+
+/// What a connection is good for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::proxy) struct Key {
+    pub(in crate::proxy) way: Way,
+    pub(in crate::proxy) protocol: Protocol,
+}
+
+/// What is known of a connection to an upstream.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Who both ends are, through a tunnel.
+    pub(super) proved: Option<(Identity, Identity)>,
+}
+
+/// What sends requests on a connection.
+pub(super) enum Sender {
+    Http1(http1::SendRequest<Upload>),
+    /// With what counts its streams.
+    Http2(http2::SendRequest<Upload>, Arc<()>),
+}
+
+impl Sender {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_closed(),
+            Self::Http2(sender, _) => sender.is_closed(),
+        }
+    }
+
+    /// Whether another request would be sent at once.
+    fn is_free(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_ready(),
+            Self::Http2(sender, streams) => sender.is_ready() && Arc::strong_count(streams) <= STREAMS,
+        }
+    }
+}
+
+struct Waiting {
+    sender: Sender,
+    known: Arc<Known>,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Slot {
+    waiting: Vec<Waiting>,
+    /// Held while a connection is dialled that others can share.
+    dialling: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The connections.
+#[derive(Default)]
+pub(in crate::proxy) struct Pool {
+    slots: Mutex<HashMap<Key, Slot>>,
+    /// Whether it takes no connection back any more.
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// A connection that can carry a request now, if there is one.
+    pub(super) fn take(self: &Arc<Self>, key: &Key) -> Option<Lent> {
+        let mut slots = self.slots();
+        let slot = slots.get_mut(key)?;
+        slot.waiting.retain(|waiting| !waiting.sender.is_closed());
+        // The one that was used last is the likeliest to live.
+        let found = slot.waiting.iter().rposition(|waiting| waiting.sender.is_free())?;
+        let waiting = slot.waiting.get_mut(found)?;
+        let (sender, known) = if let Sender::Http2(sender, streams) = &waiting.sender {
+            waiting.since = Instant::now();
+            (Sender::Http2(sender.clone(), Arc::clone(streams)), Arc::clone(&waiting.known))
+        } else {
+            let Waiting { sender, known, .. } = slot.waiting.remove(found);
+            (sender, known)
+        };
+        Some(Lent { pool: Arc::clone(self), key: key.clone(), sender, known, uploaded: None, used: true })
+    }
+
+    /// Makes a new connection lendable, and lends it.
+    pub(super) fn add(self: &Arc<Self>, key: Key, sender: Sender, known: Known) -> Lent {
+        let known = Arc::new(known);
+        if let Sender::Http2(shared, streams) = &sender {
+            let sender = Sender::Http2(shared.clone(), Arc::clone(streams));
+            self.put(&key, sender, Arc::clone(&known));
+        }
+        Lent { pool: Arc::clone(self), key, sender, known, uploaded: None, used: false }
+    }
+
+    /// What is to be held while a connection is dialled that others can share.
+    pub(super) fn dialling(&self, key: &Key) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.slots().entry(key.clone()).or_default().dialling)
+    }
+
+    /// Ends connections that have waited too long.
+    pub(super) fn sweep(&self) {
+        let mut slots = self.slots();
+        for slot in slots.values_mut() {
+            slot.waiting.retain(|waiting| match &waiting.sender {
+                Sender::Http1(sender) => !sender.is_closed() && waiting.since.elapsed() < IDLE,
+                Sender::Http2(sender, streams) => {
+                    let used = Arc::strong_count(streams) > 1;
+                    !sender.is_closed() && (used || waiting.since.elapsed() < IDLE)
+                }
+            });
+        }
+        slots.retain(|_, slot| !slot.waiting.is_empty() || Arc::strong_count(&slot.dialling) > 1);
+    }
+
+    /// Ends what waits, and whatever is given back from now on.
+    pub(in crate::proxy) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.slots().clear();
+    }
+
+    fn put(&self, key: &Key, sender: Sender, known: Arc<Known>) {
+        if self.closed.load(Ordering::Relaxed) || sender.is_closed() {
+            return;
+        }
+        let waiting = Waiting { sender, known, since: Instant::now() };
+        let mut slots = self.slots();
+        let slot = match slots.get_mut(key) {
+            Some(slot) => slot,
+            None => slots.entry(key.clone()).or_default(),
+        };
+        if slot.waiting.len() >= MOST_IDLE {
+            slot.waiting.remove(0);
+        }
+        slot.waiting.push(waiting);
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that carries one request; dropped, it is not used again (one of HTTP/2 lives on for others).
+pub(in crate::proxy) struct Lent {
+    pool: Arc<Pool>,
+    key: Key,
+    pub(super) sender: Sender,
+    pub(super) known: Arc<Known>,
+    /// Raised when the request's body has been read to its end.
+    pub(super) uploaded: Option<Arc<AtomicBool>>,
+    /// Whether it has carried a request before, so that it may have died since.
+    pub(super) used: bool,
+}
+
+impl Lent {
+    /// Makes it lendable again: its answer has come, to the last byte.
+    pub(super) fn give_back(self) {
+        let Self { pool, key, sender, known, uploaded, .. } = self;
+        // An answer that came before the end of the request leaves a connection that nobody knows the state of.
+        let clean = uploaded.is_none_or(|ended| ended.load(Ordering::Relaxed));
+        if clean && matches!(sender, Sender::Http1(_)) {
+            pool.put(&key, sender, known);
+        }
+    }
+}
