@@ -307,5 +307,6 @@ fn http(config: &Config) -> HttpTerms {
         header_timeout: http.header_timeout,
         idle_timeout: http.idle_timeout,
         max_requests: http.max_requests,
+        sampling: None,
     })
 }

@@ -52,7 +52,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Download>, Infallible> {
     let (mut parts, body) = request.into_parts();
     own::identify(&mut parts.headers);
-    let span = trace::begin(&parts.headers);
+    let span = trace::begin(&parts.headers, front.terms.sampling.as_ref());
     let mut telling = Telling::begin(&front, &parts, span.clone());
     let version = parts.version;
     if !front.instance.requests.enter(front.terms.max_requests) {
@@ -79,7 +79,7 @@ pub(super) async fn answer(
     let wish = Wish::of(&parts);
     let named = wish != Wish::Upgrade || upgrade::is_named(&parts.headers);
     hops::strip_request(&mut parts.headers, if named { wish } else { Wish::Answer });
-    trace::tell(&mut parts.headers, &span);
+    span.write(&mut parts.headers);
     let client = parts.extensions.remove::<OnUpgrade>();
     let request = upload(parts, body, &mut telling);
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Direction, Protocol};
+use crate::model::{Direction, Protocol, Sampling};
 
 /// What is looked at in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Looking {
 }
 
 /// The terms of HTTP. The default looks at nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpTerms {
     /// Connections that the workload makes.
     pub outbound: Looking,
@@ -36,6 +36,8 @@ pub struct HttpTerms {
     pub idle_timeout: Duration,
     /// Requests that the instance has in flight at a time.
     pub max_requests: usize,
+    /// Which traces are recorded; without it no request is traced.
+    pub sampling: Option<Sampling>,
 }
 
 impl Default for HttpTerms {
@@ -49,6 +51,7 @@ impl Default for HttpTerms {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             max_requests: 10_000,
+            sampling: None,
         }
     }
 }
