@@ -32,12 +32,31 @@ fn sample(line: &str) -> Option<Sample> {
         Some((name, rest)) => (name, rest.strip_suffix('}')?),
         None => (series, ""),
     };
-    // No label value of Sidestep's holds a comma, a quote or a backslash.
-    let labels = labels.split(',').filter(|label| !label.is_empty()).map(|label| {
-        let (key, value) = label.split_once('=')?;
-        Some((key.to_owned(), value.trim_matches('"').to_owned()))
-    });
-    Some(Sample { name: name.to_owned(), labels: labels.collect::<Option<_>>()?, value: value.parse().ok()? })
+    Some(Sample { name: name.to_owned(), labels: read_labels(labels)?, value: value.parse().ok()? })
+}
+
+/// `name="value",…`; in a value a backslash stands before what would end it.
+fn read_labels(mut text: &str) -> Option<Vec<(String, String)>> {
+    let mut labels = Vec::new();
+    while !text.is_empty() {
+        let (name, rest) = text.split_once("=\"")?;
+        let mut value = String::new();
+        let mut characters = rest.char_indices();
+        let end = loop {
+            match characters.next()? {
+                (end, '"') => break end,
+                (_, '\\') => value.push(match characters.next()?.1 {
+                    'n' => '\n',
+                    other => other,
+                }),
+                (_, character) => value.push(character),
+            }
+        };
+        labels.push((name.to_owned(), value));
+        text = &rest[end + 1..];
+        text = text.strip_prefix(',').unwrap_or(text);
+    }
+    Some(labels)
 }
 
 #[cfg(test)]
@@ -52,5 +71,12 @@ mod tests {
         assert_eq!(sum(&samples, "n", &[]), 10.0);
         assert_eq!(sum(&samples, "m", &[]), 7.0);
         assert_eq!(sum(&samples, "n", &[("a", "3")]), 0.0);
+    }
+
+    #[test]
+    fn values_may_hold_what_stands_between_them() {
+        let samples = parse(r#"n{a="UF,URX",b="\"{}\\"} 1"#);
+        let labels = [("a".to_owned(), "UF,URX".to_owned()), ("b".to_owned(), "\"{}\\".to_owned())];
+        assert_eq!(samples[0].labels, labels);
     }
 }

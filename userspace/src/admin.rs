@@ -11,8 +11,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{Either, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -35,12 +35,19 @@ const HEAD_FIELDS: usize = 64;
 /// Pause after accepting failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A text that is made while it is sent, because as a whole it may be large.
+pub type Pieces = Box<dyn Iterator<Item = String> + Send>;
+
+/// Who makes the metrics.
+pub type Metrics = Box<dyn Fn(Option<&str>) -> Option<Pieces> + Send + Sync>;
+
 /// What a request can learn.
 pub struct Admin {
     /// Whether the workload may be sent connections.
     pub readiness: Readiness,
-    /// The metrics in Prometheus' text format, or why there are none.
-    pub metrics: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
+    /// The metrics of all workloads, or of the one of that name, in Prometheus' text format; `None` if there is none of
+    /// that name.
+    pub metrics: Metrics,
     /// The workload's certificates as JSON; `None` while it has none. Nothing in it is secret.
     pub certificates: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
@@ -80,6 +87,14 @@ pub fn serve(
     })
 }
 
+/// What is answered: as a whole, or in pieces.
+type Body = Either<Full<Bytes>, StreamBody<futures_util::stream::Iter<Frames>>>;
+type Frames = Box<dyn Iterator<Item = Result<Frame<Bytes>, Infallible>> + Send>;
+type Answer = Response<Body>;
+
+/// Before the name of a workload.
+const ONE_WORKLOAD: &str = "/metrics/";
+
 async fn answer(stream: TcpStream, admin: &Admin) {
     let service = service_fn(async |request| Ok::<_, Infallible>(respond(admin, &request)));
     let connection = hyper::server::conn::http1::Builder::new()
@@ -96,7 +111,7 @@ async fn answer(stream: TcpStream, admin: &Admin) {
     }
 }
 
-fn respond(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn respond(admin: &Admin, request: &Request<Incoming>) -> Answer {
     // hyper leaves the body away in answers to HEAD.
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
@@ -114,15 +129,8 @@ fn respond(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> 
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining: no new connections are taken\n")
             }
         },
-        "/metrics" => match (admin.metrics)() {
-            Ok(metrics) => {
-                let mut response = text(StatusCode::OK, metrics);
-                let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, format);
-                response
-            }
-            Err(reason) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("no metrics: {reason}\n")),
-        },
+        "/metrics" => metrics(admin, None),
+        path if path.starts_with(ONE_WORKLOAD) => metrics(admin, Some(&path[ONE_WORKLOAD.len()..])),
         "/certs" => match (admin.certificates)() {
             Some(certificates) => {
                 let mut response = text(StatusCode::OK, certificates);
@@ -131,12 +139,31 @@ fn respond(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> 
             }
             None => text(StatusCode::NOT_FOUND, "the workload has no certificate: configure identity\n"),
         },
-        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics and /certs\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /livez, /readyz, /metrics, /metrics/<workload> and /certs\n",
+        ),
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn metrics(admin: &Admin, workload: Option<&str>) -> Answer {
+    let Some(pieces) = (admin.metrics)(workload) else {
+        return text(StatusCode::NOT_FOUND, "no workload of that name is served here\n");
+    };
+    let frames = pieces.map(|piece| Ok(Frame::data(Bytes::from(piece))));
+    let body = Either::Right(StreamBody::new(futures_util::stream::iter(Box::new(frames) as Frames)));
+    let mut response = answered(StatusCode::OK, body);
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, format);
+    response
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    answered(status, Either::Left(Full::new(body.into())))
+}
+
+fn answered(status: StatusCode, body: Body) -> Answer {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -159,7 +186,10 @@ mod tests {
         let readiness = Readiness::default();
         let admin = Admin {
             readiness: readiness.clone(),
-            metrics: Box::new(|| Ok("sidestep_captures_total 7\n".to_owned())),
+            metrics: Box::new(|workload| {
+                let pieces = (1..=3).map(|number| format!("sidestep_captures_total {number}\n"));
+                (workload.is_none_or(|name| name == "shop/web")).then(|| Box::new(pieces) as Pieces)
+            }),
             certificates: Box::new(|| None),
         };
         tokio::spawn(serve(listener, admin).unwrap());
@@ -212,7 +242,20 @@ mod tests {
         let (address, _) = start();
         let answer = get(address, "/metrics").await;
         assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
-        assert!(answer.ends_with("\r\n\r\nsidestep_captures_total 7\n"), "{answer}");
+        let pieces: Vec<_> = answer.lines().filter(|line| line.starts_with("sidestep")).collect();
+        assert_eq!(
+            pieces,
+            ["sidestep_captures_total 1", "sidestep_captures_total 2", "sidestep_captures_total 3"]
+        );
+        assert!(answer.ends_with("0\r\n\r\n"), "whole: {answer}");
+    }
+
+    #[tokio::test]
+    async fn metrics_of_one_workload_are_served_by_its_name() {
+        let (address, _) = start();
+        assert!(get(address, "/metrics/shop/web").await.starts_with("HTTP/1.1 200 "));
+        let answer = get(address, "/metrics/shop/db").await;
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("no workload"), "{answer}");
     }
 
     #[tokio::test]

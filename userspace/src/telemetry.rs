@@ -9,13 +9,19 @@
 //! - `line`: one connection as a line, JSON or text
 //! - `queue`: what stands between the relay's threads and the log's
 //! - `allowance`: how many lines about denials pass per second
-//! - `metrics`: the families and where their numbers come from
+//! - `metrics`: the families of our own and where their numbers come from
+//! - `golden`: the families with Istio's names
+//! - `exposition`: both as text, of all workloads of a process or of one
+//! - `workload`: whose they are
 
 mod access_log;
 mod allowance;
+mod exposition;
+mod golden;
 mod line;
 mod metrics;
 mod queue;
+mod workload;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +30,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::model::{Direction, Ended, Exchange, Observer};
 
 pub use access_log::{AccessLog, Destination};
+pub use exposition::{Exposition, Instances};
+use golden::Golden;
 pub use line::Format;
 pub use metrics::{Metrics, Row, Source};
+pub use workload::Own;
 
 /// The observer of the product: metrics always, an access log while there is one.
 #[derive(Debug)]
 pub struct Telemetry {
-    workload: String,
+    own: Own,
     metrics: Metrics,
+    golden: Arc<Golden>,
     log: Arc<Log>,
 }
 
@@ -44,15 +54,17 @@ struct Log {
 }
 
 impl Telemetry {
-    /// Metrics of the workload of that name, all zero, and no access log yet.
+    /// Metrics of that workload, all zero, and no access log yet.
     ///
     /// # Errors
     /// The name cannot be a label value.
-    pub fn new(workload: &str) -> prometheus::Result<Self> {
-        let metrics = Metrics::new(workload)?;
+    pub fn new(own: Own) -> prometheus::Result<Self> {
+        let metrics = Metrics::new(&own.name)?;
         let log = Arc::<Log>::default();
         metrics.add_source(Arc::clone(&log) as Arc<dyn Source>);
-        Ok(Self { workload: workload.to_owned(), metrics, log })
+        let golden = Arc::new(Golden::new(own.clone()));
+        metrics.add_source(Arc::clone(&golden) as Arc<dyn Source>);
+        Ok(Self { own, metrics, golden, log })
     }
 
     /// Logs to `destination` from now on, or nowhere. What was left for the old log is written before this returns.
@@ -61,7 +73,7 @@ impl Telemetry {
     /// The new log cannot be opened; the old one then stays.
     pub fn log_to(&self, destination: Option<(Destination, Format)>) -> io::Result<()> {
         let next = destination
-            .map(|(destination, format)| AccessLog::open(destination, format, &self.workload))
+            .map(|(destination, format)| AccessLog::open(destination, format, &self.own.name))
             .transpose()?;
         let before = {
             let mut current = self.log.current.write().unwrap_or_else(PoisonError::into_inner);
@@ -85,14 +97,6 @@ impl Telemetry {
     pub fn add_source(&self, source: Arc<dyn Source>) {
         self.metrics.add_source(source);
     }
-
-    /// The metrics in Prometheus' text format.
-    ///
-    /// # Errors
-    /// They cannot be encoded.
-    pub fn metrics(&self) -> prometheus::Result<String> {
-        self.metrics.text()
-    }
 }
 
 impl Observer for Telemetry {
@@ -102,12 +106,21 @@ impl Observer for Telemetry {
 
     fn ended(&self, ended: Ended) {
         self.metrics.ended(&ended);
+        self.golden.ended(&ended);
         if let Some(log) = &*self.log.current.read().unwrap_or_else(PoisonError::into_inner) {
             log.write(ended);
         }
     }
 
-    fn exchanged(&self, _exchange: Exchange) {}
+    fn exchanged(&self, exchange: Exchange) {
+        self.golden.exchanged(&exchange);
+    }
+}
+
+impl Source for Golden {
+    fn rows(&self) -> Vec<Row> {
+        vec![Row::LabelSetsOverflowed(self.overflowed())]
+    }
 }
 
 impl Source for Log {
@@ -122,71 +135,4 @@ impl Source for Log {
 }
 
 #[cfg(test)]
-pub(crate) mod samples {
-    //! Connections as the tests of this room know them.
-
-    use std::io;
-    use std::time::{Duration, SystemTime};
-
-    use crate::model::*;
-
-    /// An outbound connection that was relayed and ended well.
-    pub(crate) fn relayed() -> Ended {
-        Ended {
-            began: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
-            direction: Direction::Outbound,
-            client: Some(ClientAddr("10.0.0.5:40000".parse().unwrap())),
-            original: Some(OriginalDst("10.0.0.9:80".parse().unwrap())),
-            upstream: Some(UpstreamAddr("10.0.0.9:80".parse().unwrap())),
-            verdict: Verdict::Proxy,
-            reason: Reason::Rule,
-            tier: Tier::Relay,
-            protocol: None,
-            sni: None,
-            requests: 0,
-            source_identity: None,
-            destination_identity: None,
-            peer_workload: None,
-            trace_id: None,
-            traffic: Traffic { sent: 78, received: 1234 },
-            duration: Duration::from_nanos(1_234_567),
-            fault: None,
-        }
-    }
-
-    /// One through a tunnel.
-    pub(crate) fn tunnelled() -> Ended {
-        Ended {
-            upstream: Some(UpstreamAddr("10.0.0.9:15008".parse().unwrap())),
-            tier: Tier::Tunnel,
-            source_identity: Some("spiffe://cluster.local/ns/shop/sa/web".parse().unwrap()),
-            destination_identity: Some("spiffe://cluster.local/ns/shop/sa/db".parse().unwrap()),
-            peer_workload: Some("shop/db-0".to_owned()),
-            trace_id: TraceParent::from_random([1; 16], [2; 8]).map(|parent| parent.trace),
-            ..relayed()
-        }
-    }
-
-    /// One whose upstream could not be reached.
-    pub(crate) fn unreachable() -> Ended {
-        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "Connection refused");
-        Ended {
-            traffic: Traffic::default(),
-            fault: Some(Fault::new(Side::Peer, "dial upstream", refused)),
-            ..relayed()
-        }
-    }
-
-    /// A `connect()` that the kernel refused.
-    pub(crate) fn denied() -> Ended {
-        Ended {
-            client: None,
-            upstream: None,
-            verdict: Verdict::Deny,
-            tier: Tier::Direct,
-            traffic: Traffic::default(),
-            duration: Duration::ZERO,
-            ..relayed()
-        }
-    }
-}
+pub(crate) mod samples;

@@ -179,7 +179,7 @@ last failure            2027-01-15T07:59:55Z (5s ago) (recovered): no file
         let address = listener.local_addr().unwrap();
         let admin = crate::admin::Admin {
             readiness: crate::admin::Readiness::default(),
-            metrics: Box::new(|| Ok(String::new())),
+            metrics: Box::new(|_| None),
             certificates: Box::new(|| None),
         };
         let serving = tokio::spawn(crate::admin::serve(listener, admin).unwrap());

@@ -22,7 +22,7 @@ use crate::config::{CaptureMode, Config, Watch, watch};
 use crate::datapath::{Datapath, Place};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::foreign::{Family, Listener, Reach, listener, listening_inode};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Instances, Own, Telemetry};
 
 /// How often to look whether the proxy listens.
 const LOOK: Duration = Duration::from_millis(250);
@@ -37,11 +37,13 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
     preflight(CaptureMode::Ebpf)?;
     let mut stop = Stop::listen()?;
     let workload = workload_name(&config)?;
-    let telemetry = Arc::new(Telemetry::new(&workload)?);
+    let telemetry = Arc::new(Telemetry::new(Own::named(&workload))?);
     observing::log_accesses(&telemetry, &config)?;
     let readiness = Readiness::default();
+    let instances = Arc::new(Instances::default());
+    instances.register(&telemetry);
     let admin =
-        config.admin.as_ref().map(|settings| observing::serve_admin(settings, &readiness, &telemetry, None));
+        config.admin.as_ref().map(|settings| observing::serve_admin(settings, &readiness, instances, None));
     let admin = admin.transpose()?;
     tracing::info!(port = proxy.outbound_port, "waiting for the proxy to listen");
     let ears = tokio::select! {

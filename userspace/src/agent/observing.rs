@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, Admin, Readiness};
+use crate::admin::{self, Admin, Pieces, Readiness};
 use crate::agent::refusals;
 use crate::config::{AdminSettings, Config, LogDestination, LogFormat};
 use crate::datapath::{Counters, Denials};
@@ -13,7 +13,7 @@ use crate::identity::Certificates;
 use crate::model::Direction;
 use crate::proxy::{Instance, TunnelCounts};
 use crate::sys::socket::listen_beside;
-use crate::telemetry::{Destination, Format, Row, Telemetry};
+use crate::telemetry::{Destination, Format, Instances, Row, Telemetry};
 
 /// Adds what the kernel counts to the metrics, and what it refuses to the access log.
 pub(super) fn observe_kernel(
@@ -45,13 +45,18 @@ pub(super) fn log_accesses(telemetry: &Telemetry, config: &Config) -> Result<()>
 pub(super) fn serve_admin(
     settings: &AdminSettings,
     readiness: &Readiness,
-    telemetry: &Arc<Telemetry>,
+    instances: Arc<Instances>,
     certificates: Option<Arc<Certificates>>,
 ) -> Result<JoinHandle<()>> {
     let listener = listen_beside(settings.address)
         .with_context(|| format!("listen at {} (admin.address)", settings.address))?;
-    let telemetry = Arc::clone(telemetry);
-    let metrics = move || telemetry.metrics().map_err(|error| error.to_string());
+    let metrics = move |workload: Option<&str>| {
+        let exposition = match workload {
+            None => instances.exposition(),
+            Some(workload) => instances.exposition_of(workload)?,
+        };
+        Some(Box::new(exposition) as Pieces)
+    };
     let standing = move || serde_json::to_string(&certificates.as_ref()?.standing()).ok();
     let admin =
         Admin { readiness: readiness.clone(), metrics: Box::new(metrics), certificates: Box::new(standing) };

@@ -53,6 +53,8 @@ fn ended(denial: &Denial) -> Ended {
         requests: 0,
         source_identity: None,
         destination_identity: None,
+        peer: None,
+        service: None,
         peer_workload: None,
         trace_id: None,
         traffic: Traffic::default(),

@@ -31,7 +31,7 @@ use crate::proxy::{
     Unknown,
 };
 use crate::sys::text;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Instances, Own, Telemetry};
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
@@ -73,17 +73,20 @@ impl Serving {
     /// If anything on the way fails; then nothing stays attached.
     pub(super) async fn start(config: Config, scope: Scope<'_>) -> Result<Self> {
         let workload = workload_name(&config)?;
-        let telemetry = Arc::new(Telemetry::new(&workload)?);
-        observing::log_accesses(&telemetry, &config)?;
         let readiness = Readiness::default();
         // Before anything is captured: without a certificate nothing could be dialled, and nobody let in.
         let certificates = match &config.identity {
             Some(settings) => Some(identity::obtain(settings).await?),
             None => None,
         };
+        let identity = certificates.as_ref().map(|certificates| certificates.identity());
+        let telemetry = Arc::new(Telemetry::new(Own { name: workload.clone(), identity })?);
+        observing::log_accesses(&telemetry, &config)?;
         let mut tasks = Vec::new();
         if let Some(settings) = &config.admin {
-            tasks.push(observing::serve_admin(settings, &readiness, &telemetry, certificates.clone())?);
+            let instances = Arc::new(Instances::default());
+            instances.register(&telemetry);
+            tasks.push(observing::serve_admin(settings, &readiness, instances, certificates.clone())?);
         }
         if let Some(certificates) = &certificates {
             let certificates = Arc::clone(certificates);

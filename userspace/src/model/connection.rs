@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sidestep_abi::verdict::{Direction, Reason, Verdict};
 
-use crate::model::{ClientAddr, Exchange, Identity, OriginalDst, Protocol, TraceId, UpstreamAddr};
+use crate::model::{
+    ClientAddr, Exchange, Identity, OriginalDst, Protocol, Service, TraceId, UpstreamAddr, Workload,
+};
 
 /// How bytes move once allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,6 +132,11 @@ pub struct Ended {
     pub source_identity: Option<Identity>,
     /// Who the dialled side proved to be by its certificate (inbound: who we are); absent in plain text.
     pub destination_identity: Option<Identity>,
+    /// The other side (outbound: who was dialled; inbound: who connected), if the directory knows it. Inbound it is known by
+    /// its certificate and its address together, never by its address alone.
+    pub peer: Option<Arc<Workload>>,
+    /// The service that was dialled, if the destination was one.
+    pub service: Option<Arc<Service>>,
     /// What the other side of a tunnel calls itself, `namespace/name`: for logs, not for decisions.
     pub peer_workload: Option<String>,
     /// The W3C trace that the connection belongs to on both sides of a tunnel: 32 hexadecimal digits.

@@ -170,6 +170,8 @@ impl Drop for Record {
             requests: self.requests,
             source_identity: self.source.take(),
             destination_identity: self.destination.take(),
+            peer: None,
+            service: None,
             peer_workload: self.peer_workload.take(),
             trace_id: self.trace,
             traffic: self.traffic,

@@ -135,14 +135,6 @@ impl Metrics {
         self.registry.gather()
     }
 
-    /// The Prometheus text format, version 0.0.4.
-    ///
-    /// # Errors
-    /// prometheus found a family that it cannot write.
-    pub fn text(&self) -> prometheus::Result<String> {
-        prometheus::TextEncoder::new().encode_to_string(&self.families())
-    }
-
     const fn of(&self, direction: Direction) -> &PerDirection {
         let [outbound, inbound] = &self.directions;
         match direction {
@@ -159,7 +151,7 @@ mod tests {
     use crate::model::{Reason, Verdict};
 
     fn has(metrics: &Metrics, line: &str) {
-        let text = metrics.text().unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&metrics.families()).unwrap();
         assert!(text.lines().any(|found| found == line), "no line {line:?} in\n{text}");
     }
 
@@ -232,6 +224,7 @@ mod tests {
                 "sidestep_connections_over_limit_total",
                 "sidestep_denial_events_lost_total",
                 "sidestep_handoffs_withdrawn_total",
+                "sidestep_label_sets_overflowed_total",
             ]
         );
     }

@@ -20,7 +20,8 @@ pub(super) struct Answer {
 pub(super) fn ask(address: SocketAddr, path: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT).context("connect")?;
     stream.set_read_timeout(Some(LIMIT)).context("set a read timeout")?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").context("ask")?;
+    // Not 1.1, which would have to be ready for an answer in chunks.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").context("ask")?;
     let mut text = String::new();
     stream.read_to_string(&mut text).context("read the answer")?;
     parse(&text).with_context(|| format!("expected an HTTP answer, found {text:?}"))

@@ -37,6 +37,8 @@ pub enum Row {
     AccessLogDropped(u64),
     /// Access log lines about denials that were held back by their rate.
     AccessLogSuppressed(u64),
+    /// Requests and connections that were counted without labels of their own.
+    LabelSetsOverflowed(u64),
     /// Tunnels, by who dialled and what came of it.
     Tunnels {
         /// [`Direction::Outbound`] if we dialled.
@@ -127,6 +129,7 @@ struct Families {
     over_limit: IntCounter,
     dropped: IntCounter,
     suppressed: IntCounter,
+    overflowed: IntCounter,
     tunnels: IntCounterVec,
     rotations: IntCounterVec,
     expiry: IntGaugeVec,
@@ -166,6 +169,10 @@ impl Families {
                 "sidestep_access_log_suppressed_total",
                 "Access log lines about denials held back by their rate.",
             )?,
+            overflowed: IntCounter::new(
+                "sidestep_label_sets_overflowed_total",
+                "Requests and connections counted without labels of their own, because there were too many sets of them.",
+            )?,
             tunnels: IntCounterVec::new(
                 Opts::new(
                     "sidestep_tunnels_total",
@@ -195,7 +202,7 @@ impl Families {
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 12] {
+    fn all(&self) -> [&dyn Collector; 13] {
         [
             &self.verdicts,
             &self.captures,
@@ -205,6 +212,7 @@ impl Families {
             &self.over_limit,
             &self.dropped,
             &self.suppressed,
+            &self.overflowed,
             &self.tunnels,
             &self.rotations,
             &self.expiry,
@@ -226,6 +234,7 @@ impl Families {
             Row::ConnectionsOverLimit(count) => self.over_limit.inc_by(count),
             Row::AccessLogDropped(count) => self.dropped.inc_by(count),
             Row::AccessLogSuppressed(count) => self.suppressed.inc_by(count),
+            Row::LabelSetsOverflowed(count) => self.overflowed.inc_by(count),
             Row::Tunnels { direction, outcome, count } => {
                 self.tunnels.with_label_values(&[direction.word(), outcome]).inc_by(count);
             }
