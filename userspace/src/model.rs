@@ -7,6 +7,7 @@ mod address;
 mod connection;
 mod directory;
 mod exchange;
+mod field;
 mod identity;
 mod protocol;
 mod remote;
@@ -19,6 +20,7 @@ pub use directory::{
     Workload, tunnel_address,
 };
 pub use exchange::{Answer, Exchange, Flag, Flags, Request, RequestKind};
+pub use field::{Field, Told};
 pub use identity::{Identity, IdentityError, TrustDomain};
 pub use protocol::Protocol;
 pub use remote::{Host, Remote, RemoteError};

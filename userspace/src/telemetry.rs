@@ -12,10 +12,12 @@
 //! - `metrics`: the families of our own and where their numbers come from
 //! - `golden`: the families with Istio's names
 //! - `exposition`: both as text, of all workloads of a process or of one
+//! - `export`: spans, and lines if asked for, to an OpenTelemetry collector
 //! - `workload`: whose they are
 
 mod access_log;
 mod allowance;
+mod export;
 mod exposition;
 mod golden;
 mod line;
@@ -25,70 +27,89 @@ mod workload;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use crate::model::{Direction, Ended, Exchange, Observer};
+use crate::model::{Direction, Ended, Exchange, Observer, Tier};
+use export::Exported;
+use line::Event;
 
-pub use access_log::{AccessLog, Destination};
+pub use access_log::{AccessLog, Destination, Export, LogSettings};
+pub use export::{ExportProtocol, ExportSettings, Exporter};
 pub use exposition::{Exposition, Instances};
 use golden::Golden;
 pub use line::Format;
 pub use metrics::{Metrics, Row, Source};
 pub use workload::Own;
 
-/// The observer of the product: metrics always, an access log while there is one.
+/// The observer of the product: metrics always, an access log and an exporter while there are any.
 #[derive(Debug)]
 pub struct Telemetry {
     own: Own,
     metrics: Metrics,
     golden: Arc<Golden>,
-    log: Arc<Log>,
+    outlets: Arc<Outlets>,
 }
 
-/// The access log of the moment, and what its predecessors lost.
+/// What else is told at the moment, and what those before it lost.
 #[derive(Debug, Default)]
-struct Log {
-    current: RwLock<Option<AccessLog>>,
+struct Outlets {
+    log: RwLock<Option<AccessLog>>,
+    exporter: RwLock<Option<Arc<Exporter>>>,
     dropped_before: AtomicU64,
     suppressed_before: AtomicU64,
+    exported_before: Mutex<Exported>,
 }
 
 impl Telemetry {
-    /// Metrics of that workload, all zero, and no access log yet.
+    /// Metrics of that workload, all zero; no access log and no exporter yet.
     ///
     /// # Errors
     /// The name cannot be a label value.
     pub fn new(own: Own) -> prometheus::Result<Self> {
         let metrics = Metrics::new(&own.name)?;
-        let log = Arc::<Log>::default();
-        metrics.add_source(Arc::clone(&log) as Arc<dyn Source>);
+        let outlets = Arc::<Outlets>::default();
+        metrics.add_source(Arc::clone(&outlets) as Arc<dyn Source>);
         let golden = Arc::new(Golden::new(own.clone()));
         metrics.add_source(Arc::clone(&golden) as Arc<dyn Source>);
-        Ok(Self { own, metrics, golden, log })
+        Ok(Self { own, metrics, golden, outlets })
     }
 
-    /// Logs to `destination` from now on, or nowhere. What was left for the old log is written before this returns.
+    /// Exports from now on as these settings say, or not at all. What was left for the old exporter is sent before this
+    /// returns, within a deadline. An access log that is exported too has to be opened anew with [`Self::log_to`].
+    ///
+    /// # Errors
+    /// The new one cannot be started; the old one then stays.
+    pub fn export_to(&self, settings: Option<ExportSettings>) -> io::Result<()> {
+        let next = settings.map(|settings| Exporter::start(settings, &self.own)).transpose()?;
+        let before = std::mem::replace(&mut *write(&self.outlets.exporter), next.map(Arc::new));
+        if let Some(before) = before {
+            before.close(EXPORTS_LAST_WAIT);
+            let mut sum = self.outlets.exported_before.lock().unwrap_or_else(PoisonError::into_inner);
+            *sum += before.exported();
+        }
+        Ok(())
+    }
+
+    /// Logs as these settings say from now on, or not at all. What was left for the old log is written before this returns.
     ///
     /// # Errors
     /// The new log cannot be opened; the old one then stays.
-    pub fn log_to(&self, destination: Option<(Destination, Format)>) -> io::Result<()> {
-        let next = destination
-            .map(|(destination, format)| AccessLog::open(destination, format, &self.own.name))
-            .transpose()?;
-        let before = {
-            let mut current = self.log.current.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, next)
-        };
+    pub fn log_to(&self, settings: Option<LogSettings>) -> io::Result<()> {
+        let exporter = read(&self.outlets.exporter).clone();
+        let next =
+            settings.map(|settings| AccessLog::open(settings, self.own.clone(), exporter)).transpose()?;
+        let before = std::mem::replace(&mut *write(&self.outlets.log), next);
         if let Some(before) = before {
-            self.log.dropped_before.fetch_add(before.dropped(), Ordering::Relaxed);
-            self.log.suppressed_before.fetch_add(before.suppressed(), Ordering::Relaxed);
+            self.outlets.dropped_before.fetch_add(before.dropped(), Ordering::Relaxed);
+            self.outlets.suppressed_before.fetch_add(before.suppressed(), Ordering::Relaxed);
         }
         Ok(())
     }
 
     /// Opens the access log's file anew, after somebody moved the old one away.
     pub fn reopen_log(&self) {
-        if let Some(log) = &*self.log.current.read().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(log) = &*read(&self.outlets.log) {
             log.reopen();
         }
     }
@@ -99,6 +120,22 @@ impl Telemetry {
     }
 }
 
+/// How long an exporter that is replaced may take to send what is left.
+const EXPORTS_LAST_WAIT: Duration = Duration::from_secs(3);
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a connection is worth a line. One that carried requests and ended in order is not: they had theirs.
+const fn has_line(ended: &Ended) -> bool {
+    !matches!(ended.tier, Tier::Http) || ended.requests == 0 || ended.fault.is_some()
+}
+
 impl Observer for Telemetry {
     fn opened(&self, direction: Direction) {
         self.metrics.opened(direction);
@@ -107,13 +144,30 @@ impl Observer for Telemetry {
     fn ended(&self, ended: Ended) {
         self.metrics.ended(&ended);
         self.golden.ended(&ended);
-        if let Some(log) = &*self.log.current.read().unwrap_or_else(PoisonError::into_inner) {
-            log.write(ended);
+        if let Some(log) = &*read(&self.outlets.log)
+            && has_line(&ended)
+        {
+            log.write(Event::Connection(Arc::new(ended)));
         }
     }
 
     fn exchanged(&self, exchange: Exchange) {
         self.golden.exchanged(&exchange);
+        let log = read(&self.outlets.log);
+        let exporter = read(&self.outlets.exporter);
+        let exporter = exporter.as_ref().filter(|_| exchange.span.recorded());
+        match (&*log, exporter) {
+            (None, None) => {}
+            (log, exporter) => {
+                let exchange = Arc::new(exchange);
+                if let Some(exporter) = exporter {
+                    exporter.span(Arc::clone(&exchange));
+                }
+                if let Some(log) = log {
+                    log.write(Event::Request(exchange));
+                }
+            }
+        }
     }
 }
 
@@ -123,14 +177,42 @@ impl Source for Golden {
     }
 }
 
-impl Source for Log {
+impl Source for Outlets {
     fn rows(&self) -> Vec<Row> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        let (dropped, suppressed) = current.as_ref().map_or((0, 0), |log| (log.dropped(), log.suppressed()));
+        let log = read(&self.log);
+        let (dropped, suppressed) = log.as_ref().map_or((0, 0), |log| (log.dropped(), log.suppressed()));
+        let mut exported = *self.exported_before.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(exporter) = &*read(&self.exporter) {
+            exported += exporter.exported();
+        }
+        let export = |signal, outcome, count| Row::Exports { signal, outcome, count };
         vec![
             Row::AccessLogDropped(self.dropped_before.load(Ordering::Relaxed) + dropped),
             Row::AccessLogSuppressed(self.suppressed_before.load(Ordering::Relaxed) + suppressed),
+            export("span", "sent", exported.spans),
+            export("span", "dropped", exported.spans_dropped),
+            export("log", "sent", exported.records),
+            export("log", "dropped", exported.records_dropped),
+            Row::ExportFailures(exported.failures),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_carried_requests_and_ended_in_order_has_no_line() {
+        let http = |requests, broke: bool| Ended {
+            tier: Tier::Http,
+            requests,
+            fault: if broke { samples::unreachable().fault } else { None },
+            ..samples::relayed()
+        };
+        assert!(!has_line(&http(3, false)));
+        assert!(has_line(&http(0, false)) && has_line(&http(3, true)));
+        assert!(has_line(&samples::relayed()) && has_line(&samples::denied()));
     }
 }
 

@@ -9,12 +9,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::allowance::Allowance;
-use super::line::{self, Format};
+use super::export::Exporter;
+use super::line::{Event, Format, Lines};
 use super::queue::Queue;
-use crate::model::{Ended, Verdict};
+use super::workload::Own;
+use crate::model::Field;
 
-/// How many lines may wait to be written: about 2 MB, a tenth of a second of what one core can cause.
+/// How many lines may wait to be written: a tenth of a second of what one core can cause.
 const ROOM: usize = 8192;
+/// Most bytes of what they are made of; a request may have come with tens of kilobytes of target.
+const MOST: usize = 8 << 20;
 /// How long lines may gather before they are written together.
 const GATHER: Duration = Duration::from_millis(10);
 /// Most bytes in one write. Up to here a write to a pipe is atomic (pipe(7), PIPE_BUF), so that lines stay whole
@@ -34,10 +38,34 @@ pub enum Destination {
     File(PathBuf),
 }
 
+/// What is logged, how, and where.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Where lines go.
+    pub destination: Destination,
+    /// How they are written.
+    pub format: Format,
+    /// The fields of every line in their order; all that belong to it if absent.
+    pub fields: Option<Vec<Field>>,
+    /// Whether the exporter gets them too.
+    pub export: Export,
+}
+
+/// Whether the exporter gets lines too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Export {
+    /// It does not.
+    #[default]
+    Never,
+    /// As OTLP log records.
+    AsLogs,
+}
+
 /// An access log. Dropping it writes what is left.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
+    exporter: Option<Arc<Exporter>>,
     denials: Mutex<Allowance>,
     suppressed: AtomicU64,
     writer: Option<JoinHandle<()>>,
@@ -45,40 +73,46 @@ pub struct AccessLog {
 
 #[derive(Debug)]
 struct Shared {
-    queue: Queue<Ended>,
+    queue: Queue<Event>,
     dropped: AtomicU64,
 }
 
 impl AccessLog {
-    /// Opens `destination` and starts to write lines of `workload` to it.
+    /// Opens the destination and starts to write lines of a workload to it; the exporter, if there is one, gets them too.
     ///
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started.
-    pub fn open(destination: Destination, format: Format, workload: &str) -> io::Result<Self> {
+    pub(super) fn open(settings: LogSettings, own: Own, exporter: Option<Arc<Exporter>>) -> io::Result<Self> {
+        let LogSettings { destination, format, fields, export } = settings;
         let out = Out::open(&destination)?;
-        let shared = Arc::new(Shared { queue: Queue::new(ROOM), dropped: AtomicU64::new(0) });
-        let writer =
-            Writer { shared: shared.clone(), destination, out, format, workload: workload.to_owned() };
+        let shared = Arc::new(Shared { queue: Queue::new(ROOM, MOST), dropped: AtomicU64::new(0) });
+        let lines = Lines::new(own, format, fields);
+        let writer = Writer { shared: shared.clone(), destination, out, lines };
         let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(|| writer.run())?;
         Ok(Self {
             shared,
+            exporter: exporter.filter(|_| export == Export::AsLogs),
             denials: Mutex::new(Allowance::new(DENIALS_PER_SECOND, Instant::now())),
             suppressed: AtomicU64::new(0),
             writer: Some(writer),
         })
     }
 
-    /// Leaves one connection to be written; never waits. Lines for which there is no room are dropped and counted,
-    /// those about denials are held to a rate.
-    pub fn write(&self, ended: Ended) {
-        if ended.verdict == Verdict::Deny {
+    /// Leaves one connection or request to be written; never waits. Lines for which there is no room are dropped and
+    /// counted, those about denials are held to a rate.
+    pub(super) fn write(&self, event: Event) {
+        if event.is_denial() {
             let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
             if !denials.admit(Instant::now()) {
                 self.suppressed.fetch_add(1, Ordering::Relaxed);
                 return;
             }
         }
-        if self.shared.queue.push(ended).is_err() {
+        if let Some(exporter) = &self.exporter {
+            exporter.log(event.clone());
+        }
+        let bytes = event.weight();
+        if self.shared.queue.push(event, bytes).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -125,8 +159,7 @@ struct Writer {
     shared: Arc<Shared>,
     destination: Destination,
     out: Out,
-    format: Format,
-    workload: String,
+    lines: Lines,
 }
 
 impl Writer {
@@ -159,12 +192,12 @@ impl Writer {
         }
     }
 
-    fn write_lines<'a>(&mut self, ended: impl IntoIterator<Item = &'a Ended>) -> io::Result<()> {
+    fn write_lines<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) -> io::Result<()> {
         let mut failed = Ok(());
         let (mut piece, mut line, mut lines) = (String::new(), String::new(), 0);
-        for ended in ended {
+        for event in events {
             line.clear();
-            line::write(&mut line, self.format, &self.workload, ended);
+            self.lines.write(&mut line, event);
             if piece.len() + line.len() > PIECE {
                 failed = self.write_piece(&mut piece, &mut lines).and(failed);
             }
@@ -221,13 +254,24 @@ impl Out {
 mod tests {
     use super::super::samples;
     use super::*;
+    use crate::model::{Ended, Flag};
 
     const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn open(path: PathBuf, format: Format) -> io::Result<AccessLog> {
+        let destination = Destination::File(path);
+        let settings = LogSettings { destination, format, fields: None, export: Export::Never };
+        AccessLog::open(settings, Own::named("web"), None)
+    }
+
+    fn connection(ended: Ended) -> Event {
+        Event::Connection(Arc::new(ended))
+    }
 
     fn log() -> (tempfile::TempDir, PathBuf, AccessLog) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("access.log");
-        let log = AccessLog::open(Destination::File(path.clone()), Format::Json, "web").unwrap();
+        let log = open(path.clone(), Format::Json).unwrap();
         (directory, path, log)
     }
 
@@ -242,7 +286,7 @@ mod tests {
         for sent in 0..5000 {
             let mut ended = samples::relayed();
             ended.traffic.sent = sent;
-            log.write(ended);
+            log.write(connection(ended));
         }
         drop(log);
         let lines = lines(&path);
@@ -254,7 +298,7 @@ mod tests {
     fn a_flush_makes_lines_visible_while_the_log_goes_on() {
         let (_directory, path, log) = log();
         for count in 1..=3 {
-            log.write(samples::unreachable());
+            log.write(connection(samples::unreachable()));
             assert!(log.flush(PATIENCE));
             assert_eq!(lines(&path).len(), count);
         }
@@ -264,9 +308,9 @@ mod tests {
     fn lines_about_denials_are_held_to_a_rate_and_counted() {
         let (_directory, path, log) = log();
         for _ in 0..1000 {
-            log.write(samples::denied());
+            log.write(connection(samples::denied()));
         }
-        log.write(samples::relayed());
+        log.write(connection(samples::relayed()));
         let suppressed = log.suppressed();
         assert!(suppressed >= 700, "{suppressed} of 1000 were held back");
         drop(log);
@@ -274,23 +318,41 @@ mod tests {
     }
 
     #[test]
+    fn requests_and_connections_are_lines_of_one_log_and_denied_ones_are_held_back_too() {
+        let (_directory, path, log) = log();
+        log.write(connection(samples::relayed()));
+        log.write(Event::Request(Arc::new(samples::asked())));
+        for _ in 0..1000 {
+            let mut denied = samples::asked();
+            denied.flags.raise(Flag::Denied);
+            log.write(Event::Request(Arc::new(denied)));
+        }
+        assert!(log.suppressed() >= 700);
+        let expected = 1002 - log.suppressed();
+        drop(log);
+        let lines = lines(&path);
+        assert_eq!(lines.len() as u64, expected);
+        assert_eq!((&lines[0]["verdict"], &lines[1]["method"]), (&"proxy".into(), &"GET".into()));
+    }
+
+    #[test]
     fn a_moved_file_is_left_for_a_new_one_after_reopen() {
         let (directory, path, log) = log();
-        log.write(samples::relayed());
+        log.write(connection(samples::relayed()));
         assert!(log.flush(PATIENCE));
         let moved = directory.path().join("access.log.1");
         std::fs::rename(&path, &moved).unwrap();
         log.reopen();
-        log.write(samples::relayed());
+        log.write(connection(samples::relayed()));
         assert!(log.flush(PATIENCE));
         assert_eq!((lines(&moved).len(), lines(&path).len()), (1, 1));
     }
 
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
-        let log = AccessLog::open(Destination::File("/dev/full".into()), Format::Text, "web").unwrap();
+        let log = open("/dev/full".into(), Format::Text).unwrap();
         for _ in 0..10 {
-            log.write(samples::relayed());
+            log.write(connection(samples::relayed()));
         }
         assert!(log.flush(PATIENCE));
         assert_eq!(log.dropped(), 10);
@@ -298,8 +360,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_opened_is_named() {
-        let error = AccessLog::open(Destination::File("/nowhere/access.log".into()), Format::Text, "web")
-            .unwrap_err();
+        let error = open("/nowhere/access.log".into(), Format::Text).unwrap_err();
         assert!(error.to_string().contains("/nowhere/access.log"), "{error}");
     }
 }

@@ -223,6 +223,7 @@ mod tests {
                 "sidestep_connections_opened_total",
                 "sidestep_connections_over_limit_total",
                 "sidestep_denial_events_lost_total",
+                "sidestep_export_failures_total",
                 "sidestep_handoffs_withdrawn_total",
                 "sidestep_label_sets_overflowed_total",
             ]

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     room: usize,
+    /// Bytes that items may have together.
+    most: usize,
     state: Mutex<State<T>>,
     /// Something for the writer.
     filled: Condvar,
@@ -23,6 +25,9 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<T>,
+    /// Bytes of what waits, and of what is being written.
+    waiting_bytes: usize,
+    written_bytes: usize,
     /// Items ever accepted, and ever written.
     accepted: u64,
     written: u64,
@@ -52,26 +57,30 @@ pub(super) struct Batch<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue for at most `room` items.
-    pub(super) const fn new(room: usize) -> Self {
+    /// A queue for at most `room` items of `most` bytes together.
+    pub(super) const fn new(room: usize, most: usize) -> Self {
         let state = State {
             items: VecDeque::new(),
+            waiting_bytes: 0,
+            written_bytes: 0,
             accepted: 0,
             written: 0,
             reopen: false,
             closed: false,
             waiting: Waiting::Awake,
         };
-        Self { room, state: Mutex::new(state), filled: Condvar::new(), written: Condvar::new() }
+        Self { room, most, state: Mutex::new(state), filled: Condvar::new(), written: Condvar::new() }
     }
 
-    /// Gives `item` back if there is no room for it or the queue is closed.
-    pub(super) fn push(&self, item: T) -> Result<(), T> {
+    /// Gives `item`, which has so many `bytes`, back if there is no room for it or the queue is closed.
+    pub(super) fn push(&self, item: T, bytes: usize) -> Result<(), T> {
         let mut state = self.lock();
-        if state.closed || state.items.len() >= self.room {
+        let full = state.waiting_bytes + state.written_bytes + bytes > self.most;
+        if state.closed || full || state.items.len() >= self.room {
             return Err(item);
         }
         state.items.push_back(item);
+        state.waiting_bytes += bytes;
         state.accepted += 1;
         self.wake(state);
         Ok(())
@@ -114,6 +123,7 @@ impl<T> Queue<T> {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting = Waiting::Awake;
+        state.written_bytes = std::mem::take(&mut state.waiting_bytes);
         Batch {
             items: std::mem::take(&mut state.items),
             reopen: std::mem::take(&mut state.reopen),
@@ -125,6 +135,7 @@ impl<T> Queue<T> {
     pub(super) fn done(&self, count: usize, pause: Duration) {
         let mut state = self.lock();
         state.written += count as u64;
+        state.written_bytes = 0;
         self.written.notify_all();
         if !state.closed {
             // Only a flush or a close ends it early: `Awake` keeps pushes from waking anybody.
@@ -151,19 +162,29 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_given_back() {
-        let queue = Queue::new(2);
-        assert_eq!((queue.push(1), queue.push(2), queue.push(3)), (Ok(()), Ok(()), Err(3)));
+        let queue = Queue::new(2, 100);
+        assert_eq!((queue.push(1, 1), queue.push(2, 1), queue.push(3, 1)), (Ok(()), Ok(()), Err(3)));
         let batch = queue.next();
         assert_eq!(batch.items, [1, 2]);
-        assert_eq!(queue.push(4), Ok(()));
+        assert_eq!(queue.push(4, 1), Ok(()));
+    }
+
+    #[test]
+    fn items_have_room_for_so_many_bytes_until_they_are_written() {
+        let queue = Queue::new(8, 100);
+        assert_eq!((queue.push(1, 60), queue.push(2, 60), queue.push(3, 40)), (Ok(()), Err(2), Ok(())));
+        let batch = queue.next();
+        assert_eq!(queue.push(4, 1), Err(4), "they are still there");
+        queue.done(batch.items.len(), Duration::ZERO);
+        assert_eq!(queue.push(4, 100), Ok(()));
     }
 
     #[test]
     fn a_closed_queue_still_gives_what_it_has_and_says_that_it_is_the_last() {
-        let queue = Queue::new(2);
-        queue.push(1).unwrap();
+        let queue = Queue::new(2, 100);
+        queue.push(1, 1).unwrap();
         queue.close();
-        assert_eq!(queue.push(2), Err(2));
+        assert_eq!(queue.push(2, 1), Err(2));
         let batch = queue.next();
         assert!(batch.last);
         assert_eq!(batch.items, [1]);
@@ -171,9 +192,9 @@ mod tests {
 
     #[test]
     fn a_flush_waits_for_what_was_pushed_before_it() {
-        let queue = Queue::new(8);
+        let queue = Queue::new(8, 100);
         assert!(queue.flush(Duration::ZERO), "nothing to wait for");
-        queue.push(1).unwrap();
+        queue.push(1, 1).unwrap();
         assert!(!queue.flush(Duration::from_millis(10)), "nobody writes");
         std::thread::scope(|scope| {
             let flushed = scope.spawn(|| queue.flush(Duration::from_secs(20)));
@@ -185,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_pause_ends_when_somebody_flushes() {
-        let queue = Queue::new(8);
+        let queue = Queue::new(8, 100);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 loop {
@@ -197,7 +218,7 @@ mod tests {
                 }
             });
             for item in 0..100 {
-                queue.push(item).unwrap();
+                queue.push(item, 1).unwrap();
                 assert!(queue.flush(Duration::from_secs(20)));
             }
             queue.close();

@@ -39,6 +39,17 @@ pub enum Row {
     AccessLogSuppressed(u64),
     /// Requests and connections that were counted without labels of their own.
     LabelSetsOverflowed(u64),
+    /// Spans and log records, by what came of them.
+    Exports {
+        /// `span` or `log`.
+        signal: &'static str,
+        /// `sent` or `dropped`.
+        outcome: &'static str,
+        /// How many.
+        count: u64,
+    },
+    /// Attempts to reach the collector that failed.
+    ExportFailures(u64),
     /// Tunnels, by who dialled and what came of it.
     Tunnels {
         /// [`Direction::Outbound`] if we dialled.
@@ -130,6 +141,8 @@ struct Families {
     dropped: IntCounter,
     suppressed: IntCounter,
     overflowed: IntCounter,
+    exports: IntCounterVec,
+    export_failures: IntCounter,
     tunnels: IntCounterVec,
     rotations: IntCounterVec,
     expiry: IntGaugeVec,
@@ -173,6 +186,17 @@ impl Families {
                 "sidestep_label_sets_overflowed_total",
                 "Requests and connections counted without labels of their own, because there were too many sets of them.",
             )?,
+            exports: IntCounterVec::new(
+                Opts::new(
+                    "sidestep_exports_total",
+                    "Spans and log records for the collector, and whether it took them.",
+                ),
+                &["signal", "outcome"],
+            )?,
+            export_failures: IntCounter::new(
+                "sidestep_export_failures_total",
+                "Attempts to hand something to the collector that failed.",
+            )?,
             tunnels: IntCounterVec::new(
                 Opts::new(
                     "sidestep_tunnels_total",
@@ -202,7 +226,7 @@ impl Families {
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 13] {
+    fn all(&self) -> [&dyn Collector; 15] {
         [
             &self.verdicts,
             &self.captures,
@@ -213,6 +237,8 @@ impl Families {
             &self.dropped,
             &self.suppressed,
             &self.overflowed,
+            &self.exports,
+            &self.export_failures,
             &self.tunnels,
             &self.rotations,
             &self.expiry,
@@ -235,6 +261,10 @@ impl Families {
             Row::AccessLogDropped(count) => self.dropped.inc_by(count),
             Row::AccessLogSuppressed(count) => self.suppressed.inc_by(count),
             Row::LabelSetsOverflowed(count) => self.overflowed.inc_by(count),
+            Row::Exports { signal, outcome, count } => {
+                self.exports.with_label_values(&[signal, outcome]).inc_by(count);
+            }
+            Row::ExportFailures(count) => self.export_failures.inc_by(count),
             Row::Tunnels { direction, outcome, count } => {
                 self.tunnels.with_label_values(&[direction.word(), outcome]).inc_by(count);
             }
