@@ -8,6 +8,7 @@ mod connection;
 mod directory;
 mod exchange;
 mod identity;
+mod path;
 mod protocol;
 mod trace;
 
@@ -19,6 +20,7 @@ pub use directory::{
 };
 pub use exchange::{Answer, Exchange, Flag, Flags, Request, RequestKind};
 pub use identity::{Identity, IdentityError, TrustDomain};
+pub use path::{AmbiguousPath, PathForm, normalize};
 pub use protocol::Protocol;
 pub use sidestep_abi::settings::OnFailure;
 pub use sidestep_abi::verdict::{Direction, Reason, Verdict};

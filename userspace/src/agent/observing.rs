@@ -1,6 +1,7 @@
 //! What is told of a workload to the outside: its access log, its metrics, its readiness.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
@@ -75,6 +76,32 @@ pub(super) fn instance_rows(instance: &Arc<Instance>) -> impl Fn() -> Vec<Row> +
             .collect()
         };
         instance.upgrade().map(rows).unwrap_or_default()
+    }
+}
+
+/// Resources that are not in force as they are written, counted.
+#[derive(Default)]
+pub(super) struct Rejections(Arc<AtomicU64>);
+
+impl Rejections {
+    /// Says which these are and why, and counts them from now on.
+    pub(super) fn tell(&self, config: &Config) {
+        let rejected = config.resources.rejected();
+        self.0.store(rejected.len() as u64, Ordering::Relaxed);
+        for rejected in rejected {
+            tracing::error!(
+                resource = rejected.key.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string),
+                reason = rejected.message,
+                last_good_version_kept = rejected.kept,
+                "resource rejected, the others are in force"
+            );
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn rows(&self) -> impl Fn() -> Vec<Row> + Send + Sync + 'static {
+        let count = Arc::clone(&self.0);
+        move || vec![Row::ResourcesRejected(count.load(Ordering::Relaxed))]
     }
 }
 

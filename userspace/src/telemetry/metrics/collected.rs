@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use crate::model::{Direction, Reason, Verdict};
 
@@ -57,6 +57,8 @@ pub enum Row {
     CertificateExpiry(i64),
     /// When the certificate is to be replaced, in seconds since 1970.
     CertificateRotation(i64),
+    /// Resources that are not valid, as the configuration stands.
+    ResourcesRejected(u64),
 }
 
 /// Whoever keeps counters that are read only when somebody asks for the metrics.
@@ -131,6 +133,7 @@ struct Families {
     rotations: IntCounterVec,
     expiry: IntGaugeVec,
     rotation: IntGaugeVec,
+    rejected: IntGauge,
 }
 
 impl Families {
@@ -192,10 +195,14 @@ impl Families {
                 ),
                 &[],
             )?,
+            rejected: IntGauge::new(
+                "sidestep_resources_rejected",
+                "Resources of the files in routes: that are not valid; the log says which and why.",
+            )?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 12] {
+    fn all(&self) -> [&dyn Collector; 13] {
         [
             &self.verdicts,
             &self.captures,
@@ -209,6 +216,7 @@ impl Families {
             &self.rotations,
             &self.expiry,
             &self.rotation,
+            &self.rejected,
         ]
     }
 
@@ -235,6 +243,7 @@ impl Families {
             }
             Row::CertificateExpiry(at) => self.expiry.with_label_values(NONE).set(at),
             Row::CertificateRotation(at) => self.rotation.with_label_values(NONE).set(at),
+            Row::ResourcesRejected(count) => self.rejected.add(i64::try_from(count).unwrap_or(i64::MAX)),
         }
     }
 }
