@@ -7,8 +7,11 @@
 mod choice;
 mod error;
 mod file;
+mod gateway;
 mod inbound;
 mod istio;
+mod metadata;
+mod resources;
 mod settings;
 mod sources;
 mod value;
@@ -22,6 +25,7 @@ use std::sync::Arc;
 pub use choice::Choice;
 pub use error::{ConfigError, Place};
 pub use inbound::InboundPorts;
+pub use resources::{Rejected, ResourceKey, Resources};
 pub use settings::{
     AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, HttpSettings,
     IdentitySettings, LogDestination, LogFormat, Looking, OutboundSettings, RelaySettings, TunnelSettings,
@@ -36,9 +40,13 @@ pub use workload::{WorkloadName, WorkloadNameError};
 
 use crate::model::Directory;
 use crate::policy::MutualTls;
+use crate::routing::{Destinations, RateLimit, Routes};
 
 /// Bytes that a configuration file may have: room for as many rules as the kernel's tables hold, several times over.
 pub const FILE_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// The namespace that Istio is installed in unless it is told otherwise.
+const ROOT_NAMESPACE: &str = "istio-system";
 
 /// Everything that can be configured.
 ///
@@ -68,6 +76,12 @@ pub struct Config {
     pub mutual_tls: MutualTls,
     /// What the instance does at the edge of the workload.
     pub edge: EdgeSettings,
+    /// Routes, and what the connections to services are held to.
+    pub resources: Resources,
+    /// How many requests a time allows.
+    pub rate_limits: Vec<RateLimit>,
+    /// The namespace whose resources are for the whole mesh, if not [`ROOT_NAMESPACE`].
+    root_namespace: Option<String>,
     /// Where readiness, liveness and metrics are served; nowhere if absent.
     pub admin: Option<AdminSettings>,
     /// Where connections are logged; nowhere if absent.
@@ -95,6 +109,24 @@ impl Config {
     /// Whatever is not a valid configuration, the first thing found.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         file::parse(file, text, &mut Sources::default())
+    }
+
+    /// The routes in force, by service.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        Routes::new(&self.resources.routes(), &self.directory, self.own_namespace())
+    }
+
+    /// What the connections to services are held to.
+    #[must_use]
+    pub fn destinations(&self) -> Destinations {
+        let root_namespace = self.root_namespace.as_deref().unwrap_or(ROOT_NAMESPACE);
+        Destinations::new(&self.resources.destination_rules(), self.own_namespace(), root_namespace)
+    }
+
+    /// The namespace of the workload, if the file says who it is.
+    fn own_namespace(&self) -> Option<&str> {
+        Some(self.identity.as_ref()?.id.as_ref()?.namespace())
     }
 
     /// Names the fields in which `new` differs and which a running workload cannot take over: a change in
@@ -130,6 +162,7 @@ impl Config {
             (Arc::clone(&running.directory), running.mutual_tls.clone())
         };
         Self {
+            resources: self.resources.keeping(&running.resources),
             directory,
             mutual_tls,
             workload: running.workload.clone(),

@@ -7,6 +7,7 @@
 //!
 //! - [`model`]: addresses by role, workloads, and the words every room shares (pure)
 //! - [`policy`]: which verdict a destination gets, and its compiled form (pure)
+//! - [`routing`]: what becomes of a request: rules, filters, retries, limits (pure)
 //! - [`config`]: files and flags → meaning
 //! - [`datapath`]: the only room that imports aya: load, attach, pin, adopt, rules, counters
 //! - [`identity`]: certificates: sources, store, verifier, the development authority
@@ -40,5 +41,6 @@ pub mod model;
 pub mod netfilter;
 pub mod policy;
 pub mod proxy;
+pub mod routing;
 pub mod sys;
 pub mod telemetry;

@@ -9,6 +9,7 @@ mod directory;
 mod exchange;
 mod field;
 mod identity;
+mod path;
 mod protocol;
 mod remote;
 mod trace;
@@ -22,6 +23,7 @@ pub use directory::{
 pub use exchange::{Answer, Exchange, Flag, Flags, Request, RequestKind};
 pub use field::{Field, Told};
 pub use identity::{Identity, IdentityError, TrustDomain};
+pub use path::{AmbiguousPath, PathForm, normalize};
 pub use protocol::Protocol;
 pub use remote::{Host, Remote, RemoteError};
 pub use sidestep_abi::settings::OnFailure;

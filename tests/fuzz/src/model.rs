@@ -2,6 +2,8 @@
 
 #[path = "../../../userspace/src/model/identity.rs"]
 mod identity;
+#[path = "../../../userspace/src/model/path.rs"]
+mod path;
 
 /// A room with files below it keeps them only where it is no file of its own `path`.
 #[path = "../../../userspace/src/model"]
@@ -11,3 +13,4 @@ mod below {
 
 pub use below::trace;
 pub use identity::{Identity, IdentityError, TrustDomain};
+pub use path::{PathForm, normalize};

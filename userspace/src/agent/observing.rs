@@ -1,6 +1,7 @@
 //! What is told of a workload to the outside: its access log, its metrics, its readiness.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
@@ -13,7 +14,7 @@ use crate::identity::Certificates;
 use crate::model::Direction;
 use crate::proxy::{Instance, TunnelCounts};
 use crate::sys::socket::listen_beside;
-use crate::telemetry::{Destination, Format, Instances, Row, Telemetry};
+use crate::telemetry::{Destination, Export, Format, Instances, LogSettings, Row, Telemetry};
 
 /// Adds what the kernel counts to the metrics, and what it refuses to the access log.
 pub(super) fn observe_kernel(
@@ -37,7 +38,7 @@ pub(super) fn log_accesses(telemetry: &Telemetry, config: &Config) -> Result<()>
         LogFormat::Json | LogFormat::Auto => Format::Json,
     };
     telemetry
-        .log_to(Some((destination, format)))
+        .log_to(Some(LogSettings { destination, format, fields: None, export: Export::Never }))
         .with_context(|| format!("open the access log {:?}", settings.destination))
 }
 
@@ -80,6 +81,32 @@ pub(super) fn instance_rows(instance: &Arc<Instance>) -> impl Fn() -> Vec<Row> +
             .collect()
         };
         instance.upgrade().map(rows).unwrap_or_default()
+    }
+}
+
+/// Resources that are not in force as they are written, counted.
+#[derive(Default)]
+pub(super) struct Rejections(Arc<AtomicU64>);
+
+impl Rejections {
+    /// Says which these are and why, and counts them from now on.
+    pub(super) fn tell(&self, config: &Config) {
+        let rejected = config.resources.rejected();
+        self.0.store(rejected.len() as u64, Ordering::Relaxed);
+        for rejected in rejected {
+            tracing::error!(
+                resource = rejected.key.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string),
+                reason = rejected.message,
+                last_good_version_kept = rejected.kept,
+                "resource rejected, the others are in force"
+            );
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn rows(&self) -> impl Fn() -> Vec<Row> + Send + Sync + 'static {
+        let count = Arc::clone(&self.0);
+        move || vec![Row::ResourcesRejected(count.load(Ordering::Relaxed))]
     }
 }
 

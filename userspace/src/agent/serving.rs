@@ -22,7 +22,7 @@ use crate::agent::edge;
 use crate::agent::follower::Follower;
 use crate::agent::identity;
 use crate::agent::listeners::Listeners;
-use crate::agent::observing;
+use crate::agent::observing::{self, Rejections};
 use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
@@ -64,6 +64,7 @@ struct Shared {
     gate: Arc<Gate>,
     instance: Arc<Instance>,
     telemetry: Arc<Telemetry>,
+    rejections: Rejections,
 }
 
 impl Serving {
@@ -126,7 +127,11 @@ impl Serving {
             capture.remove().await.context("remove what was prepared")?;
             return Err(error);
         }
-        let shared = Arc::new(Shared { config: Mutex::new(config), capture, gate, instance, telemetry });
+        let rejections = Rejections::default();
+        rejections.tell(&config);
+        telemetry.add_source(Arc::new(rejections.rows()));
+        let config = Mutex::new(config);
+        let shared = Arc::new(Shared { config, capture, gate, instance, telemetry, rejections });
         Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, _threads: threads })
     }
 
@@ -248,6 +253,7 @@ impl Shared {
         self.instance.set_neighbours(neighbours(&new));
         self.instance.set_limits(limits(&new));
         self.instance.set_http(http(&new));
+        self.rejections.tell(&new);
         if new.access_log != running.access_log {
             observing::log_accesses(&self.telemetry, &new)?;
         }

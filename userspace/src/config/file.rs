@@ -12,13 +12,13 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use sidestep_abi::settings::OnFailure;
 
-use super::istio::Resources;
+use super::istio;
 use super::sources::Sources;
 use super::value::{Count, Hostname, OneOrMany, Patience, Timeout, Value};
 use super::yaml::{Part, section};
 use super::{
     AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, Config, ConfigError, IdentitySettings,
-    LogDestination, LogFormat, RelaySettings, TunnelSettings, WorkloadName,
+    LogDestination, LogFormat, ROOT_NAMESPACE, RelaySettings, Resources, TunnelSettings, WorkloadName,
 };
 use crate::policy::{MutualTls, Subject};
 
@@ -28,6 +28,7 @@ mod identity;
 mod inbound;
 mod mesh;
 mod outbound;
+mod rate_limits;
 
 use edge::{WrittenEdge, WrittenOrigination, WrittenTermination};
 use http::Http;
@@ -35,6 +36,7 @@ use identity::WrittenIdentity;
 use inbound::Inbound;
 use mesh::{Own, WrittenService, WrittenWorkload};
 use outbound::Outbound;
+use rate_limits::WrittenRateLimit;
 
 section!(Document {
     workload: Value<WorkloadName>,
@@ -52,6 +54,8 @@ section!(Document {
     root_namespace: Value<Hostname>,
     originate_tls: Vec<Spanned<WrittenOrigination>>,
     serve_tls: Vec<Spanned<WrittenTermination>>,
+    routes: OneOrMany<PathBuf>,
+    rate_limits: Vec<Spanned<WrittenRateLimit>>,
     admin: Admin,
     access_log: AccessLog,
 });
@@ -76,9 +80,6 @@ section!(AccessLog { path: Value<LogDestination>, format: Value<LogFormat> });
 struct Admin {
     address: Value<SocketAddr>,
 }
-
-/// The namespace that Istio is installed in unless it is told otherwise.
-const ROOT_NAMESPACE: &str = "istio-system";
 
 /// Reads a configuration from text; the files that it names are read from `sources`.
 pub(super) fn parse(file: &Path, text: &str, sources: &mut Sources) -> Result<Config, ConfigError> {
@@ -106,19 +107,25 @@ impl Document {
         };
         let (workloads, services) = (self.workloads.unwrap_or_default(), self.services.unwrap_or_default());
         let directory = mesh::directory(workloads, services, own, part)?;
+        let root_namespace = self.root_namespace.map(|Value(Hostname(name))| name);
         let (inbound, probes) = self.inbound.unwrap_or_default().settings();
         let mutual_tls = match self.peer_authentication {
             None => MutualTls::default(),
             Some(files) => {
                 let labels =
                     self.labels.unwrap_or_default().into_iter().map(|(key, Value(value))| (key, value));
-                let root = self.root_namespace.map(|Value(Hostname(name))| name);
-                let root = root.as_deref().unwrap_or(ROOT_NAMESPACE);
+                let root = root_namespace.as_deref().unwrap_or(ROOT_NAMESPACE);
                 mutual_tls(files, own, &labels.collect(), root, part, sources)?
             }
         };
         let admin = self.admin.map(|admin| AdminSettings { address: admin.address.0 });
         let edge = WrittenEdge { originate: self.originate_tls, serve: self.serve_tls };
+        let mut resources = Resources::default();
+        for path in self.routes.into_iter().flat_map(OneOrMany::into_values) {
+            let text = sources.read(&path)?;
+            resources.read(&path, &text);
+        }
+        let rate_limits = rate_limits::settings(self.rate_limits.unwrap_or_default(), part)?;
         Ok(Config {
             edge: edge.settings(admin.as_ref(), part)?,
             workload: self.workload.map(|Value(name)| name),
@@ -130,6 +137,9 @@ impl Document {
             http: self.http.map(Http::settings),
             directory: Arc::new(directory),
             mutual_tls: mutual_tls.with_probes(probes),
+            resources,
+            rate_limits,
+            root_namespace,
             admin,
             access_log: self.access_log.map(AccessLog::settings),
             identity,
@@ -158,7 +168,7 @@ fn mutual_tls(
             return Err(invalid("expected identity.id, whose namespace these policies are for, found none"));
         }
     };
-    let mut resources = Resources::default();
+    let mut resources = istio::Resources::default();
     for path in files.value.into_values() {
         let text = sources.read(&path)?;
         resources.read(&path, &text)?;

@@ -5,16 +5,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
 
-use super::value::{Port, Scalar, Value};
+use super::metadata::Metadata;
+use super::value::{Port, Value};
 use super::yaml::Part;
 use super::{Choice, ConfigError};
 use crate::policy::{MutualTlsMode, PeerAuthentication};
+
+pub(super) mod destination;
 
 /// One document.
 #[derive(Debug, Deserialize)]
@@ -29,37 +31,6 @@ struct Resource {
     #[serde(rename = "status")]
     _status: Option<IgnoredAny>,
 }
-
-/// Declares what Kubernetes keeps of every object: the fields that mean something here, and those that do not.
-macro_rules! metadata {
-    ({ $($field:ident: $type:ty),+ $(,)? } ignoring { $($ignored:ident = $name:literal),+ $(,)? }) => {
-        #[derive(Debug, Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "the metadata of an object")]
-        struct Metadata {
-            $($field: $type,)+
-            $(#[serde(rename = $name)] $ignored: Option<IgnoredAny>,)+
-        }
-    };
-}
-
-metadata!({
-    name: Value<String>,
-    namespace: Value<String>,
-    creation_timestamp: Option<Value<Timestamp>>,
-} ignoring {
-    _annotations = "annotations",
-    _deletion_grace_period = "deletionGracePeriodSeconds",
-    _deletion_timestamp = "deletionTimestamp",
-    _finalizers = "finalizers",
-    _generate_name = "generateName",
-    _generation = "generation",
-    _labels = "labels",
-    _managed_fields = "managedFields",
-    _owner_references = "ownerReferences",
-    _resource_version = "resourceVersion",
-    _self_link = "selfLink",
-    _uid = "uid",
-});
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(
@@ -109,22 +80,6 @@ struct Kind;
 
 impl Choice for Kind {
     const WORDS: &'static [(&'static str, Self)] = &[("PeerAuthentication", Self)];
-}
-
-/// Seconds of Unix time, written as RFC 3339 has it.
-#[derive(Debug)]
-struct Timestamp(u64);
-
-impl Scalar for Timestamp {
-    fn expected() -> String {
-        "a time such as 2026-01-31T12:00:00Z".to_owned()
-    }
-
-    fn read(text: &str) -> Result<Self, String> {
-        let time = humantime::parse_rfc3339(text).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let time = time.map(|since| Self(since.as_secs()));
-        time.ok_or_else(|| format!("expected {}, found {text:?}", Self::expected()))
-    }
 }
 
 /// Resources from several files, each there once.
@@ -180,9 +135,9 @@ impl Resource {
             ports.extend(value.into_iter().map(|(Value(Port(port)), mtls)| (port, mode(mtls))));
         }
         Ok(PeerAuthentication {
+            created: metadata.created(),
             namespace: metadata.namespace.0,
             name: metadata.name.0,
-            created: metadata.creation_timestamp.map(|Value(Timestamp(seconds))| seconds),
             selector: selector.into_iter().map(|(key, Value(value))| (key, value)).collect(),
             mode: mode(spec.mtls),
             ports,

@@ -13,6 +13,7 @@ use crate::policy::{DenyWith, Rules};
 
 mod edge;
 mod mesh;
+mod routing;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(Path::new("f.yaml"), text)
@@ -215,7 +216,8 @@ fn unknown_repeated_and_missing_fields_are_refused() {
     refused(
         "wrkload: web",
         "1:1: wrkload: expected one of workload, labels, identity, capture, outbound, inbound, relay, tunnel, http, \
-         workloads, services, peer-authentication, root-namespace, originate-tls, serve-tls, admin, access-log, found unknown field \"wrkload\"",
+         workloads, services, peer-authentication, root-namespace, originate-tls, serve-tls, routes, rate-limits, admin, access-log, \
+         found unknown field \"wrkload\"",
     );
     refused(
         "outbound:\n  value: red\n",

@@ -104,6 +104,11 @@ impl Directory {
     pub fn workload(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workloads.get(&address)
     }
+
+    /// Every service, once for each of its addresses.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
 }
 
 /// Collects a [`Directory`], and refuses what contradicts itself.

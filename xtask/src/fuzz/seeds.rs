@@ -11,7 +11,7 @@ use rcgen::{
 };
 
 /// Every target there is, by its name in tests/fuzz.
-pub(super) const TARGETS: [&str; 5] = ["leaf", "identity", "revocation", "bundle", "trace"];
+pub(super) const TARGETS: [&str; 7] = ["leaf", "identity", "revocation", "bundle", "trace", "path", "route"];
 
 const NAME: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
@@ -22,6 +22,8 @@ pub(super) fn plant(target: &str, corpus: &Path) -> Result<()> {
         "revocation" => lists()?,
         "bundle" => bundles()?,
         "trace" => contexts(),
+        "path" => texts(&PATHS),
+        "route" => texts(&ROUTES),
         _ => identities(),
     };
     for (index, seed) in seeds.iter().enumerate() {
@@ -92,6 +94,29 @@ fn lists() -> Result<Vec<Vec<u8>>> {
 fn bundles() -> Result<Vec<Vec<u8>>> {
     let (one, two) = (authority("one")?.0.pem(), authority("two")?.0.pem());
     Ok(vec![one.clone().into_bytes(), format!("a comment\n{one}\n{two}").into_bytes()])
+}
+
+/// Paths that were ways around a policy somewhere.
+const PATHS: [&str; 8] = [
+    "/app/../admin",
+    "/app//",
+    "/app/%2f",
+    "/app/%2E./admin",
+    "/app\\admin",
+    "/xyz%30..//abc",
+    "/%2Fapp%5cadmin",
+    "/%252e%252e/%c0%ae#a",
+];
+
+/// Rules, and behind an empty line a request: see the target.
+const ROUTES: [&str; 3] = [
+    "p /a\ne /a/b\np /\n\nGET /a/b\n",
+    "p /foo x=1\np /foo ?q=2\np /foo POST\n\nPOST /foo/bar?q=2 x=1\n",
+    "p /a @*.example.com\ne /a @a.example.com\n\nGET /a @A.example.com:80\n",
+];
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
 fn identities() -> Vec<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use crate::model::{Direction, Reason, Verdict};
 
@@ -70,6 +70,8 @@ pub enum Row {
     CertificateExpiry(i64),
     /// When the certificate is to be replaced, in seconds since 1970.
     CertificateRotation(i64),
+    /// Resources that are not valid, as the configuration stands.
+    ResourcesRejected(u64),
 }
 
 /// Whoever keeps counters that are read only when somebody asks for the metrics.
@@ -147,6 +149,7 @@ struct Families {
     rotations: IntCounterVec,
     expiry: IntGaugeVec,
     rotation: IntGaugeVec,
+    rejected: IntGauge,
 }
 
 impl Families {
@@ -223,10 +226,14 @@ impl Families {
                 ),
                 &[],
             )?,
+            rejected: IntGauge::new(
+                "sidestep_resources_rejected",
+                "Resources of the files in routes: that are not valid; the log says which and why.",
+            )?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 15] {
+    fn all(&self) -> [&dyn Collector; 16] {
         [
             &self.verdicts,
             &self.captures,
@@ -243,6 +250,7 @@ impl Families {
             &self.rotations,
             &self.expiry,
             &self.rotation,
+            &self.rejected,
         ]
     }
 
@@ -274,6 +282,7 @@ impl Families {
             }
             Row::CertificateExpiry(at) => self.expiry.with_label_values(NONE).set(at),
             Row::CertificateRotation(at) => self.rotation.with_label_values(NONE).set(at),
+            Row::ResourcesRejected(count) => self.rejected.add(i64::try_from(count).unwrap_or(i64::MAX)),
         }
     }
 }

@@ -1,0 +1,206 @@
+//! Resources that stand for themselves: one that is not valid is rejected alone, and the others stay in force.
+//!
+//! Several to a file. At a reload the last good version of a resource that is no longer valid stays in force too; at the
+//! start there is none, and it is as if it were not there. Which resource a document was meant to be is taken from its kind,
+//! namespace and name, whatever else is wrong with it; where not even these can be read, nothing is given up that came from
+//! the same file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
+
+use super::ConfigError;
+use super::gateway::WrittenRoute;
+use super::istio::destination::WrittenDestinationRule;
+use super::value::Value;
+use super::yaml::Part;
+use crate::routing::{DestinationRule, HttpRoute};
+
+/// The beginning of every document, whatever else is in it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a Kubernetes resource")]
+struct Head {
+    kind: Spanned<Value<String>>,
+    metadata: Option<HeadMetadata>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "the metadata of an object")]
+struct HeadMetadata {
+    name: Option<Value<String>>,
+    namespace: Option<Value<String>>,
+}
+
+/// Which resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceKey {
+    /// `kind`.
+    pub kind: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// A document that is no valid resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Which resource it was meant to be, if that could be read.
+    pub key: Option<ResourceKey>,
+    /// File, place, field, what was expected and what was found.
+    pub message: String,
+    /// Whether its last good version, or what else came from its file, is in force.
+    pub kept: bool,
+    file: PathBuf,
+}
+
+/// A resource in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    key: ResourceKey,
+    file: PathBuf,
+    resource: Resource,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Resource {
+    Route(HttpRoute),
+    Destination(DestinationRule),
+}
+
+/// The resources of several files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    known: Vec<Known>,
+    rejected: Vec<Rejected>,
+}
+
+impl Resources {
+    /// The routes in force.
+    #[must_use]
+    pub fn routes(&self) -> Vec<HttpRoute> {
+        let routes = self.known.iter().filter_map(|known| match &known.resource {
+            Resource::Route(route) => Some(route.clone()),
+            Resource::Destination(_) => None,
+        });
+        routes.collect()
+    }
+
+    /// The destination rules in force.
+    #[must_use]
+    pub fn destination_rules(&self) -> Vec<DestinationRule> {
+        let rules = self.known.iter().filter_map(|known| match &known.resource {
+            Resource::Destination(rule) => Some(rule.clone()),
+            Resource::Route(_) => None,
+        });
+        rules.collect()
+    }
+
+    /// What was rejected.
+    #[must_use]
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// The same, with what `running` has in force in place of what is rejected here.
+    #[must_use]
+    pub fn keeping(mut self, running: &Self) -> Self {
+        for rejected in &mut self.rejected {
+            let meant = |known: &&Known| match &rejected.key {
+                Some(key) => known.key == *key,
+                None => known.file == rejected.file,
+            };
+            for last in running.known.iter().filter(meant) {
+                rejected.kept = true;
+                if self.known.iter().all(|known| known.key != last.key) {
+                    self.known.push(last.clone());
+                }
+            }
+        }
+        self
+    }
+
+    /// Reads the resources of one more file.
+    pub(super) fn read(&mut self, file: &Path, text: &str) {
+        for part in Part::whole(file, text).documents() {
+            let head = match part.read::<Head>() {
+                Ok(None) => continue,
+                Ok(Some(head)) => head,
+                Err(error) => {
+                    self.reject(file, None, &error);
+                    continue;
+                }
+            };
+            let key = head.key();
+            let read = self.expect_new(key.as_ref(), &head, part).and_then(|()| head.read(part));
+            match (read, key) {
+                (Ok(resource), Some(key)) => {
+                    self.known.push(Known { key, file: file.to_owned(), resource });
+                }
+                (Err(error), key) => self.reject(file, key, &error),
+                (Ok(_), None) => {
+                    let field = "metadata.namespace";
+                    let error =
+                        part.invalid(Location::UNKNOWN, field, "expected name and namespace, found none");
+                    self.reject(file, None, &error);
+                }
+            }
+        }
+    }
+
+    fn reject(&mut self, file: &Path, key: Option<ResourceKey>, error: &ConfigError) {
+        let message = error.to_string();
+        self.rejected.push(Rejected { key, message, kept: false, file: file.to_owned() });
+    }
+
+    /// Of two documents with one name the first counts.
+    fn expect_new(&self, key: Option<&ResourceKey>, head: &Head, part: Part<'_>) -> Result<(), ConfigError> {
+        match self.known.iter().find(|known| Some(&known.key) == key) {
+            None => Ok(()),
+            Some(other) => {
+                let message = format!(
+                    "expected every resource once, found {} again (the other is in {})",
+                    other.key,
+                    other.file.display()
+                );
+                Err(part.invalid(head.kind.referenced, "metadata", message))
+            }
+        }
+    }
+}
+
+impl Head {
+    /// Which resource it is, if it has both names.
+    fn key(&self) -> Option<ResourceKey> {
+        let metadata = self.metadata.as_ref()?;
+        let (Value(namespace), Value(name)) = (metadata.namespace.as_ref()?, metadata.name.as_ref()?);
+        let Value(kind) = &self.kind.value;
+        Some(ResourceKey { kind: kind.clone(), namespace: namespace.clone(), name: name.clone() })
+    }
+
+    /// Reads the whole document as what its kind says.
+    fn read(&self, part: Part<'_>) -> Result<Resource, ConfigError> {
+        // It was read before, so that it is not empty.
+        let empty = || part.invalid(self.kind.referenced, "kind", "expected a resource, found nothing");
+        match self.kind.value.0.as_str() {
+            "HTTPRoute" => part.read::<WrittenRoute>()?.ok_or_else(empty)?.route(part).map(Resource::Route),
+            "DestinationRule" => part
+                .read::<WrittenDestinationRule>()?
+                .ok_or_else(empty)?
+                .rule(part)
+                .map(Resource::Destination),
+            other => {
+                let message = format!("expected one of HTTPRoute, DestinationRule, found {other:?}");
+                Err(part.invalid(self.kind.referenced, "kind", message))
+            }
+        }
+    }
+}

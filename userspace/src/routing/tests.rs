@@ -1,0 +1,5 @@
+//! Which rule a request meets, and what is made of it.
+
+mod choosing;
+mod conformance;
+mod outliers;
