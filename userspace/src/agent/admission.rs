@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::config::Config;
 use crate::model::{ClientAddr, Identity, OriginalDst, Reason, Verdict};
-use crate::policy::{Compiled, MutualTls};
+use crate::policy::{Compiled, MutualTls, PlainText};
 use crate::proxy::Admission;
 
 /// The policy in force.
@@ -50,10 +50,9 @@ impl Gate {
 
 impl Admission for Gate {
     fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<(), Reason> {
-        if self.policy().mutual_tls.admits_plain_text(original.0.port(), client.0.ip()) {
-            Ok(())
-        } else {
-            Err(Reason::PlainText)
+        match self.policy().mutual_tls.plain_text(original.0.port(), client.0.ip()) {
+            PlainText::Admitted => Ok(()),
+            PlainText::Probing(_) | PlainText::Refused => Err(Reason::PlainText),
         }
     }
 
