@@ -3,6 +3,7 @@
 
 mod bytes;
 mod descriptors;
+mod edge;
 mod endings;
 mod http;
 mod lifecycle;
