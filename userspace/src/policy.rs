@@ -18,6 +18,7 @@ mod denial;
 mod mutual_tls;
 mod peer_authentication;
 mod ports;
+mod probe;
 mod target;
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,9 +28,10 @@ use thiserror::Error;
 
 pub use compile::{Compiled, CompiledPrefix, Decision};
 pub use denial::DenyWith;
-pub use mutual_tls::{MutualTls, MutualTlsMode, Probe};
+pub use mutual_tls::{MutualTls, MutualTlsMode, PlainText};
 pub use peer_authentication::{PeerAuthentication, Subject};
 pub use ports::{PortDecision, PortSpan, PortSpanError};
+pub use probe::{Passes, Permit, Probe, Probed};
 pub use target::{Target, TargetError};
 
 use ipnet::IpNet;

@@ -10,6 +10,7 @@
 //! - `listening`: the accept loop and what it does when descriptors run out
 //! - `connection`: one connection from acceptance to its end
 //! - `record`: what is told of it
+//! - `probing`: plain text that is let in for probes alone
 //! - `route`, `balance`: where an outbound connection goes
 //! - `dial`: the second leg
 //! - `http`: connections whose requests are forwarded one by one
@@ -27,6 +28,7 @@ pub mod http;
 mod instance;
 mod leg;
 mod listening;
+mod probing;
 mod record;
 mod relay;
 mod route;
@@ -47,6 +49,7 @@ pub use edge::{Edge, Negotiation, Origination, Termination};
 pub use http::{HttpTerms, Looking};
 pub use instance::{Instance, Surroundings};
 pub use listening::Listening;
+pub use probing::{Admitted, Permit, Probing};
 pub use route::{Neighbours, Unknown};
 pub use tunnel::tally::TunnelCounts;
 pub use tunnel::{Admission, Credentials, Tunnelling};

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::config::Config;
 use crate::model::{ClientAddr, Identity, OriginalDst, Reason, Verdict};
-use crate::policy::{Compiled, MutualTls};
-use crate::proxy::Admission;
+use crate::policy::{self, Compiled, MutualTls, PlainText, Probed};
+use crate::proxy::{Admission, Admitted, Permit, Probing};
 
 /// The policy in force.
 pub(super) struct Gate(RwLock<Arc<Policy>>);
@@ -49,11 +49,11 @@ impl Gate {
 }
 
 impl Admission for Gate {
-    fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<(), Reason> {
-        if self.policy().mutual_tls.admits_plain_text(original.0.port(), client.0.ip()) {
-            Ok(())
-        } else {
-            Err(Reason::PlainText)
+    fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<Admitted, Reason> {
+        match self.policy().mutual_tls.plain_text(original.0.port(), client.0.ip()) {
+            PlainText::Admitted => Ok(Admitted::Fully),
+            PlainText::Probing(probed) => Ok(Admitted::Probing(Arc::new(Probes(probed)))),
+            PlainText::Refused => Err(Reason::PlainText),
         }
     }
 
@@ -76,5 +76,26 @@ impl Admission for Gate {
             (Verdict::Deny, reason) => Err(reason),
             (Verdict::Proxy | Verdict::Direct, _) => Ok(()),
         }
+    }
+}
+
+/// Probes as the proxy asks about them.
+struct Probes(Arc<Probed>);
+
+impl Probing for Probes {
+    fn is_touch_only(&self) -> bool {
+        self.0.is_touch_only()
+    }
+
+    fn permits(&self, method: &str, target: &str) -> Permit {
+        match self.0.permits(method, target) {
+            policy::Permit::Granted => Permit::Granted,
+            policy::Permit::IfItsMessageIs => Permit::IfItsBodyIs,
+            policy::Permit::Refused => Permit::Refused,
+        }
+    }
+
+    fn permits_check(&self, body: &[u8]) -> bool {
+        self.0.permits_check(body)
     }
 }

@@ -108,7 +108,7 @@ impl Document {
         let (workloads, services) = (self.workloads.unwrap_or_default(), self.services.unwrap_or_default());
         let directory = mesh::directory(workloads, services, own, part)?;
         let root_namespace = self.root_namespace.map(|Value(Hostname(name))| name);
-        let (inbound, probes) = self.inbound.unwrap_or_default().settings();
+        let (inbound, probes) = self.inbound.unwrap_or_default().settings(part)?;
         let mutual_tls = match self.peer_authentication {
             None => MutualTls::default(),
             Some(files) => {

@@ -20,7 +20,7 @@ mod http;
 mod mesh;
 
 pub(super) use http::HeaderSize;
-pub(super) use mesh::{Hostname, Lifetime, Network, Port, SocketPath};
+pub(super) use mesh::{Hostname, Lifetime, Network, Port, ProbePath, SocketPath};
 
 /// A type that is written as one piece of text.
 pub(super) trait Scalar: Sized {

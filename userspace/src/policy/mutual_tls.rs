@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use ipnet::IpNet;
+use super::probe::{Passes, Probe, Probed};
 
 /// What a port takes (Istio's `PeerAuthentication.MutualTLS.Mode`, without `UNSET`, which is inherited away).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,13 +20,15 @@ pub enum MutualTlsMode {
     Disable,
 }
 
-/// Plain text that is let through whatever the mode: health probes come from a kubelet, which has no identity.
+/// What becomes of a connection in plain text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// The probed port.
-    pub port: u16,
-    /// Where the probes come from.
-    pub from: Vec<IpNet>,
+pub enum PlainText {
+    /// It may come in, whatever it says.
+    Admitted,
+    /// It may come in as far as it is a probe.
+    Probing(Arc<Probed>),
+    /// It may not come in.
+    Refused,
 }
 
 /// What each port of one workload takes. The default one takes everything.
@@ -50,12 +53,21 @@ impl MutualTls {
         self.ports.get(&port).copied().unwrap_or(self.mode)
     }
 
-    /// Whether a connection in plain text from `client` to `port` may come in.
+    /// What becomes of a connection in plain text from `client` to `port`.
     #[must_use]
-    pub fn admits_plain_text(&self, port: u16, client: IpAddr) -> bool {
+    pub fn plain_text(&self, port: u16, client: IpAddr) -> PlainText {
+        if self.mode(port) != MutualTlsMode::Strict {
+            return PlainText::Admitted;
+        }
         let client = client.to_canonical();
-        let probes = |probe: &Probe| probe.port == port && probe.from.iter().any(|net| net.contains(&client));
-        self.mode(port) != MutualTlsMode::Strict || self.probes.iter().any(probes)
+        let mut passing: Option<Probed> = None;
+        for probe in self.probes.iter().filter(|probe| probe.is_for(port, client)) {
+            match &probe.passes {
+                Passes::Everything => return PlainText::Admitted,
+                Passes::Only(probed) => passing.get_or_insert_default().extend(probed),
+            }
+        }
+        passing.map_or(PlainText::Refused, |probed| PlainText::Probing(Arc::new(probed)))
     }
 
     /// Whether plain text from anybody at all may come in to `port`: what can be known without the client's address.
@@ -70,7 +82,8 @@ mod tests {
     use super::*;
 
     fn strict_but(port: u16, mode: MutualTlsMode) -> MutualTls {
-        let probe = Probe { port: 8080, from: vec!["10.0.0.0/8".parse().expect("a network")] };
+        let from = vec!["10.0.0.0/8".parse().expect("a network")];
+        let probe = Probe { port: 8080, from, passes: Passes::Everything };
         let modes =
             MutualTls { mode: MutualTlsMode::Strict, ports: [(port, mode)].into(), probes: Vec::new() };
         modes.with_probes(vec![probe])
@@ -81,10 +94,11 @@ mod tests {
         for mode in [MutualTlsMode::Permissive, MutualTlsMode::Disable] {
             let modes = strict_but(90, mode);
             let client = IpAddr::from([192, 0, 2, 1]);
-            assert!(modes.admits_plain_text(90, client) && modes.may_admit_plain_text(90));
-            assert!(!modes.admits_plain_text(91, client) && !modes.may_admit_plain_text(91));
+            assert!(modes.plain_text(90, client) == PlainText::Admitted && modes.may_admit_plain_text(90));
+            assert!(modes.plain_text(91, client) == PlainText::Refused && !modes.may_admit_plain_text(91));
         }
-        assert!(MutualTls::default().admits_plain_text(1, IpAddr::from([192, 0, 2, 1])));
+        let client = IpAddr::from([192, 0, 2, 1]);
+        assert_eq!(MutualTls::default().plain_text(1, client), PlainText::Admitted);
     }
 
     #[test]
@@ -99,7 +113,30 @@ mod tests {
             (8081, "10.1.2.3", false),
         ] {
             let client = client.parse().expect("an address");
-            assert_eq!(modes.admits_plain_text(port, client), admitted, "{client} to {port}");
+            assert_eq!(modes.plain_text(port, client) == PlainText::Admitted, admitted, "{client} to {port}");
         }
+    }
+
+    #[test]
+    fn what_several_probes_let_pass_is_put_together() {
+        let modes = |probes| strict_but(90, MutualTlsMode::Strict).with_probes(probes);
+        let probe = |from: &str, path: Option<&str>| Probe {
+            port: 8080,
+            from: vec![from.parse().expect("a network")],
+            passes: path.map_or(Passes::Everything, |path| {
+                Passes::Only(Probed { http: [path.into()].into(), ..Probed::default() })
+            }),
+        };
+        let of = |paths: &[&str]| {
+            let http = paths.iter().map(|&path| path.into()).collect();
+            PlainText::Probing(Arc::new(Probed { http, ..Probed::default() }))
+        };
+        let two = modes(vec![probe("10.0.0.0/8", Some("/a")), probe("10.1.0.0/16", Some("/b"))]);
+        assert_eq!(two.plain_text(8080, IpAddr::from([10, 1, 0, 1])), of(&["/a", "/b"]));
+        assert_eq!(two.plain_text(8080, IpAddr::from([10, 2, 0, 1])), of(&["/a"]));
+        assert_eq!(two.plain_text(8080, IpAddr::from([11, 0, 0, 1])), PlainText::Refused);
+        assert!(two.may_admit_plain_text(8080), "the kernel lets the probe's SYN pass");
+        let all = modes(vec![probe("10.0.0.0/8", Some("/a")), probe("10.1.0.0/16", None)]);
+        assert_eq!(all.plain_text(8080, IpAddr::from([10, 1, 0, 1])), PlainText::Admitted);
     }
 }

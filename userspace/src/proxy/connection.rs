@@ -14,6 +14,7 @@ use super::http::peek::Near;
 use super::http::terms::Plan;
 use super::instance::{Alive, Instance};
 use super::leg::Leg;
+use super::probing::{self, Admitted};
 use super::record::Record;
 use super::relay::{self, Broken, End};
 use super::route::{self, NoRoute, Route, Way};
@@ -51,14 +52,20 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     let terms = instance.http();
     let declared = declared(instance, accepted.direction, original);
     let plan = terms.plan(accepted.direction, original.0.port(), declared);
+    let probing = match admit(instance, &accepted, original) {
+        Ok(Admitted::Fully) => None,
+        Ok(Admitted::Probing(probing)) => Some(probing),
+        Err(refusal) => return refuse(instance, accepted, record, refusal),
+    };
+    if probing.as_ref().is_some_and(|probing| probing.is_touch_only()) {
+        return Box::pin(probing::touch(instance, accepted, original, record)).await;
+    }
+    // Where nothing but probes is let in, somebody has to look.
+    let plan = if probing.is_some() { Plan::Demand } else { plan };
     let routed = route(instance, &accepted, original);
     if !matches!(plan, Plan::Pass(_)) {
-        let routed = match routed {
-            Ok(route) => Ok(route.into()),
-            // Requests are told, each for itself, that there is nowhere to go.
-            Err(Unrouted::Nowhere(none)) => Err(none),
-            Err(Unrouted::Refused(refusal)) => return refuse(instance, accepted, record, refusal),
-        };
+        // Requests are told, each for itself, that there is nowhere to go.
+        let routed = routed.map(Into::into);
         let Accepted { seat, leg, second, client, direction, .. } = accepted;
         // Each of its connections has its own.
         drop(second);
@@ -71,6 +78,7 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
             original,
             proved: None,
             peer: None,
+            probing,
             terms,
             plan,
             routed,
@@ -85,7 +93,7 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     }
     let Route { picked, way, .. } = match routed {
         Ok(route) => route,
-        Err(unrouted) => return refuse(instance, accepted, record, unrouted.into()),
+        Err(none) => return refuse(instance, accepted, record, none.into()),
     };
     // Counts for its endpoint until the connection has ended.
     let _picked = picked;
@@ -218,23 +226,10 @@ fn declared(instance: &Instance, direction: Direction, original: OriginalDst) ->
     }
 }
 
-/// Why a connection goes nowhere.
-enum Unrouted {
-    /// There is nowhere to go.
-    Nowhere(NoRoute),
-    /// It is not let in.
-    Refused(Refusal),
-}
-
-impl From<Unrouted> for Refusal {
-    fn from(unrouted: Unrouted) -> Self {
-        match unrouted {
-            Unrouted::Refused(refusal) => refusal,
-            Unrouted::Nowhere(NoRoute { reason, message }) => {
-                let source = io::Error::new(io::ErrorKind::HostUnreachable, message);
-                Self { reason, fault: Fault::new(Side::Workload, "find route", source) }
-            }
-        }
+impl From<NoRoute> for Refusal {
+    fn from(NoRoute { reason, message }: NoRoute) -> Self {
+        let source = io::Error::new(io::ErrorKind::HostUnreachable, message);
+        Self { reason, fault: Fault::new(Side::Workload, "find route", source) }
     }
 }
 
@@ -272,21 +267,23 @@ fn destination(instance: &Instance, accepted: &Accepted) -> Result<(OriginalDst,
 }
 
 /// Where a connection goes that wanted to go to `original`: inbound to the app, if it is let in.
-fn route(instance: &Instance, accepted: &Accepted, original: OriginalDst) -> Result<Route, Unrouted> {
+fn route(instance: &Instance, accepted: &Accepted, original: OriginalDst) -> Result<Route, NoRoute> {
     match accepted.direction {
-        Direction::Outbound => {
-            route::find(&instance.neighbours(), &instance.balance, original).map_err(Unrouted::Nowhere)
-        }
-        Direction::Inbound => match instance.admission.plain_text(accepted.client, original) {
-            Ok(()) => Ok(Route::plain(original)),
-            Err(reason) => {
-                let message = format!("{original} does not take plain text from {}", accepted.client.0.ip());
-                let source = io::Error::new(io::ErrorKind::PermissionDenied, message);
-                let fault = Fault::new(Side::Peer, "admit connection", source);
-                Err(Unrouted::Refused(Refusal { reason, fault }))
-            }
-        },
+        Direction::Outbound => route::find(&instance.neighbours(), &instance.balance, original),
+        Direction::Inbound => Ok(Route::plain(original)),
     }
+}
+
+/// How far a connection is let in.
+fn admit(instance: &Instance, accepted: &Accepted, original: OriginalDst) -> Result<Admitted, Refusal> {
+    if accepted.direction == Direction::Outbound {
+        return Ok(Admitted::Fully);
+    }
+    instance.admission.plain_text(accepted.client, original).map_err(|reason| {
+        let message = format!("{original} does not take plain text from {}", accepted.client.0.ip());
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, message);
+        Refusal { reason, fault: Fault::new(Side::Peer, "admit connection", source) }
+    })
 }
 
 /// Who is at that end of a connection.

@@ -11,7 +11,7 @@
 //! - `pump`: bytes between a socket and a TLS connection
 //! - `exact`: pieces of known length
 
-mod exact;
+pub(super) mod exact;
 mod mysql;
 mod originate;
 mod postgres;

@@ -11,6 +11,7 @@
 //! - `memory`: what destinations turned out to speak
 //! - `serve`, `front`, `watch`: a client's connection, and what its parts share
 //! - `heads`, `sound`: what is no HTTP that may be forwarded, seen in the bytes and in the request
+//! - `screen`: what is let in where only probes are
 //! - `forward`: one request; `choose`: where it goes; `hops`, `own`, `trace`: what it loses and gains on the way
 //! - `body`: bodies on their way; `telling`: what is told of a request; `failure`: what hyper's errors mean
 //! - `pool`, `dialling`: connections to upstreams
@@ -33,6 +34,7 @@ pub(super) mod memory;
 mod own;
 pub(super) mod peek;
 pub(super) mod pool;
+mod screen;
 mod serve;
 mod sound;
 mod spawning;

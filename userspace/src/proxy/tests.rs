@@ -3,6 +3,7 @@
 
 mod bytes;
 mod descriptors;
+mod edge;
 mod endings;
 mod http;
 mod lifecycle;
@@ -73,8 +74,8 @@ struct Admitted {
 }
 
 impl Admission for Admitted {
-    fn plain_text(&self, _client: ClientAddr, _original: OriginalDst) -> Result<(), Reason> {
-        self.plain_text.map_or(Ok(()), Err)
+    fn plain_text(&self, _client: ClientAddr, _original: OriginalDst) -> Result<super::Admitted, Reason> {
+        self.plain_text.map_or(Ok(super::Admitted::Fully), Err)
     }
 
     fn tunnelled(

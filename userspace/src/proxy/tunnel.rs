@@ -40,6 +40,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
 use super::instance::Instance;
+use super::probing::Admitted;
 use crate::model::{ClientAddr, Identity, OriginalDst, Reason};
 
 /// What proves who we are, and who others are.
@@ -79,11 +80,11 @@ pub trait Credentials: Send + Sync + 'static {
 
 /// Who may connect to the workload, and to whom it may.
 pub trait Admission: Send + Sync + 'static {
-    /// Whether a plain-text connection from `client` to `original` is let in.
+    /// How far a plain-text connection from `client` to `original` is let in.
     ///
     /// # Errors
     /// Why it is not.
-    fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<(), Reason>;
+    fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<Admitted, Reason>;
 
     /// Whether a connection through the tunnel is let in.
     ///

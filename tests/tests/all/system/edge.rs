@@ -2,6 +2,7 @@
 
 mod mariadb;
 mod postgresql;
+mod probes;
 mod serving;
 
 use std::path::Path;

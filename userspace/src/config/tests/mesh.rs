@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Config, config, parse, refused};
 use crate::config::{CertificateSource, IdentitySettings, Unknown};
 use crate::model::{Destination, OriginalDst, Reach};
-use crate::policy::MutualTlsMode;
+use crate::policy::{MutualTlsMode, Permit, PlainText};
 
 const IDENTITY: &str = "identity: { id: spiffe://cluster.local/ns/shop/sa/web, files: /run/certs }\n";
 
@@ -240,16 +240,43 @@ fn policies_are_decided_for_our_own_namespace_and_labels() {
 fn probes_are_let_through() {
     let probes = "inbound: { probes: [ { port: 8080, from: [ 10.0.0.0/8, \"fd00::/8\" ] } ] }\n";
     let mutual_tls = with_policies(STRICT, probes).unwrap_or_else(|error| panic!("{error}")).mutual_tls;
-    assert!(mutual_tls.admits_plain_text(8080, IpAddr::from([10, 0, 0, 1])));
-    assert!(!mutual_tls.admits_plain_text(8080, IpAddr::from([11, 0, 0, 1])));
+    assert_eq!(mutual_tls.plain_text(8080, IpAddr::from([10, 0, 0, 1])), PlainText::Admitted);
+    assert_eq!(mutual_tls.plain_text(8080, IpAddr::from([11, 0, 0, 1])), PlainText::Refused);
     assert!(mutual_tls.may_admit_plain_text(8080) && !mutual_tls.may_admit_plain_text(80));
     refused(
         "inbound: { probes: [ { port: 8080 } ] }",
-        "1:24: inbound.probes[0]: expected the field \"from\", found none",
+        "1:22: inbound.probes[0]: expected the field \"from\", or what the probe is (http, grpc or tcp), since all plain text \
+         would pass from everywhere, found none",
     );
     refused(
         "inbound: { probes: [ { port: 8080, from: [ \"10.0.0.0/8:80\" ] } ] }",
         "1:44: inbound.probes[0].from[0]: expected CIDR without ports, found \"10.0.0.0/8:80\"",
+    );
+}
+
+#[test]
+fn what_a_probe_is_can_be_said() {
+    let probing = |probe: &str| {
+        let probes = format!("inbound: {{ probes: [ {probe} ] }}\n");
+        let mutual_tls = with_policies(STRICT, &probes).unwrap_or_else(|error| panic!("{error}")).mutual_tls;
+        match mutual_tls.plain_text(8080, "192.0.2.1".parse().expect("an address")) {
+            PlainText::Probing(probed) => probed,
+            other => panic!("{probe}: {other:?}"),
+        }
+    };
+    let http = probing("{ port: 8080, http: /healthz }");
+    assert_eq!(
+        (http.permits("GET", "/healthz"), http.permits("GET", "/")),
+        (Permit::Granted, Permit::Refused)
+    );
+    let both =
+        probing("{ port: 8080, from: [ 192.0.2.0/24 ], http: [ /a, /b?c=d ], grpc: [ \"\", orders ] }");
+    assert_eq!(both.permits("HEAD", "/b?c=d"), Permit::Granted);
+    assert!(both.permits_check(b"\0\0\0\0\0"));
+    assert!(probing("{ port: 8080, tcp: true }").is_touch_only());
+    refused(
+        "inbound: { probes: [ { port: 8080, http: healthz } ] }",
+        "1:42: inbound.probes[0].http: expected a path such as /healthz, found \"healthz\"",
     );
 }
 

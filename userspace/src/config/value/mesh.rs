@@ -138,3 +138,26 @@ impl Scalar for Lifetime {
         }
     }
 }
+
+/// What a probe asks for over HTTP: a path, perhaps with a query.
+#[derive(Debug)]
+pub(in crate::config) struct ProbePath(pub(in crate::config) String);
+
+impl Scalar for ProbePath {
+    fn expected() -> String {
+        "a path such as /healthz".to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        // As it stands in a request: nothing that would have to be escaped there (RFC 3986, 3.3 and 3.4).
+        let plain = |byte: u8| {
+            byte.is_ascii_graphic()
+                && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+        };
+        if text.starts_with('/') && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("expected {}, found {text:?}", Self::expected()))
+        }
+    }
+}

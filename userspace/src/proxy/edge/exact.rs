@@ -12,7 +12,7 @@ use crate::proxy::relay::socket;
 ///
 /// # Errors
 /// The stream broke, or ended in the middle.
-pub(super) async fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<bool> {
+pub(in crate::proxy) async fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<bool> {
     let mut filled = 0;
     while filled < buffer.len() {
         let rest = &mut buffer[filled..];
@@ -29,7 +29,7 @@ pub(super) async fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<bo
 ///
 /// # Errors
 /// The stream broke.
-pub(super) async fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::proxy) async fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
     let mut written = 0;
     poll_fn(|context| {
         while written < bytes.len() {

@@ -20,6 +20,7 @@ use crate::proxy::connection::blame;
 use crate::proxy::dial::{Dial, gone, late};
 use crate::proxy::instance::{Alive, Instance};
 use crate::proxy::leg::Leg;
+use crate::proxy::probing::Admitted;
 use crate::proxy::relay::{Broken, End};
 
 /// Serves a connection to its end.
@@ -84,7 +85,12 @@ fn admit(instance: &Instance, client: ClientAddr, local: OriginalDst) -> Result<
     if client.0.ip().is_loopback() || client.0.ip() == local.0.ip() {
         return Ok(());
     }
-    instance.admission.plain_text(client, local).map_err(|reason: Reason| {
+    let admitted = instance.admission.plain_text(client, local).and_then(|admitted| match admitted {
+        Admitted::Fully => Ok(()),
+        // Probes are for the app's own ports.
+        Admitted::Probing(_) => Err(Reason::PlainText),
+    });
+    admitted.map_err(|reason| {
         let message = format!("{local} does not take what is not of the mesh from {}", client.0.ip());
         let source = io::Error::new(io::ErrorKind::PermissionDenied, message);
         Refusal {

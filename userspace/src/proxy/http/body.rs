@@ -22,6 +22,8 @@ const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 /// A request's body.
 pub(in crate::proxy) struct Upload {
     body: Option<Incoming>,
+    /// All of it, where it had to be read before.
+    whole: Option<Bytes>,
     count: Option<Arc<AtomicU64>>,
     /// Raised when all of it has been read.
     ended: Option<Arc<AtomicBool>>,
@@ -31,7 +33,12 @@ pub(in crate::proxy) struct Upload {
 impl Upload {
     /// Nothing.
     pub(super) const fn empty() -> Self {
-        Self { body: None, count: None, ended: None, gate: None }
+        Self { body: None, whole: None, count: None, ended: None, gate: None }
+    }
+
+    /// What was read before.
+    pub(super) const fn whole(bytes: Bytes) -> Self {
+        Self { body: None, whole: Some(bytes), count: None, ended: None, gate: None }
     }
 
     /// A body that is counted, with what counts it and what tells its end.
@@ -39,6 +46,7 @@ impl Upload {
         let (count, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let upload = Self {
             body: Some(body),
+            whole: None,
             count: Some(Arc::clone(&count)),
             ended: Some(Arc::clone(&ended)),
             gate: None,
@@ -88,7 +96,9 @@ impl Body for Upload {
             }
             this.gate = None;
         }
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(this.whole.take().map(|bytes| Ok(Frame::data(bytes))));
+        };
         let frame = ready!(Pin::new(body).poll_frame(context));
         if let Some(Ok(frame)) = &frame
             && let (Some(data), Some(count)) = (frame.data_ref(), &this.count)
@@ -107,11 +117,12 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.whole.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let whole = self.whole.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(whole), Body::size_hint)
     }
 }
 

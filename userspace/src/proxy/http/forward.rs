@@ -21,6 +21,7 @@ use super::front::Front;
 use super::hops;
 use super::own;
 use super::pool::{Key, Lent, Sender};
+use super::screen::{Screened, screen};
 use super::sound;
 use super::telling::Telling;
 use super::trace;
@@ -76,6 +77,13 @@ pub(super) async fn answer(
         telling.failed(Flag::Denied, None);
         return Ok(own::refuse(telling, version, StatusCode::FORBIDDEN, denied));
     }
+    let body = match screen(&front, &parts, body).await {
+        Ok(body) => body,
+        Err(denied) => {
+            telling.failed(Flag::Denied, None);
+            return Ok(own::refuse(telling, version, StatusCode::FORBIDDEN, denied));
+        }
+    };
     let wish = Wish::of(&parts);
     let named = wish != Wish::Upgrade || upgrade::is_named(&parts.headers);
     hops::strip_request(&mut parts.headers, if named { wish } else { Wish::Answer });
@@ -138,7 +146,11 @@ const fn permit(_front: &Front, _parts: &Parts) -> Result<(), &'static str> {
 }
 
 /// The request as it is sent on.
-fn upload(parts: Parts, body: Incoming, telling: &mut Telling) -> Request<Upload> {
+fn upload(parts: Parts, body: Screened, telling: &mut Telling) -> Request<Upload> {
+    let body = match body {
+        Screened::Unread(body) => body,
+        Screened::Whole(bytes) => return Request::from_parts(parts, Upload::whole(bytes)),
+    };
     if body.is_end_stream() {
         return Request::from_parts(parts, Upload::empty());
     }

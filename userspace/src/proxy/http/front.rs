@@ -9,6 +9,7 @@ use super::upgrade::Agreed;
 use super::watch::Watch;
 use crate::model::{ClientAddr, Direction, Identity, OriginalDst, Workload};
 use crate::proxy::instance::Instance;
+use crate::proxy::probing::Probing;
 use crate::proxy::workers::Seat;
 
 /// One client's connection.
@@ -24,6 +25,8 @@ pub(in crate::proxy) struct Front {
     pub(in crate::proxy) proved: Option<(Identity, Identity)>,
     /// The client, if the directory knows it.
     pub(in crate::proxy) peer: Option<Arc<Workload>>,
+    /// What alone is let in, if not everything is.
+    pub(in crate::proxy) probing: Option<Arc<dyn Probing>>,
     /// Connections to upstreams: the worker's, or inbound its own, because the app sees the client in them.
     pub(in crate::proxy) pool: Arc<Pool>,
     pub(in crate::proxy) watch: Arc<Watch>,

@@ -30,6 +30,7 @@ use crate::model::{ClientAddr, Direction, Fault, Identity, OriginalDst, Protocol
 use crate::proxy::connection::{self, blame};
 use crate::proxy::dial::{Dial, gone};
 use crate::proxy::instance::Alive;
+use crate::proxy::probing::Probing;
 use crate::proxy::record::Record;
 use crate::proxy::relay::End;
 use crate::proxy::route::NoRoute;
@@ -51,6 +52,8 @@ pub(in crate::proxy) struct Arrival {
     pub(in crate::proxy) proved: Option<(Identity, Identity)>,
     /// The client, if it is known by more than its address.
     pub(in crate::proxy) peer: Option<Arc<Workload>>,
+    /// What alone is let in, if not everything is.
+    pub(in crate::proxy) probing: Option<Arc<dyn Probing>>,
     pub(in crate::proxy) terms: Arc<HttpTerms>,
     pub(in crate::proxy) plan: Plan,
     /// Where it goes if it is not HTTP, and its first request if it is.
@@ -91,6 +94,7 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
                 original,
                 proved: arrival.proved,
                 peer: arrival.peer,
+                probing: arrival.probing,
                 pool,
                 watch: Arc::default(),
                 first: Mutex::default(),

@@ -110,6 +110,7 @@ pub(super) async fn serve(
         proved: Some((peer.identity.clone(), peer.ourselves.clone())),
         // Known by its certificate and its address together, never by its address alone.
         peer: directory.workload(client.0.ip()).filter(|known| known.identity == peer.identity).cloned(),
+        probing: None,
         terms,
         plan,
         routed: Ok(Route::plain(connect.target).into()),

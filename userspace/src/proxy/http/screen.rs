@@ -1,0 +1,48 @@
+//! Whether a request is a probe, where nothing else is let in.
+
+use http::request::Parts;
+use http::{Method, Version};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Bytes, Incoming};
+use tokio::time::timeout;
+
+use super::front::Front;
+use super::upgrade::Wish;
+use crate::proxy::probing::Permit;
+
+/// Bytes that a request for health may have: a name, and what is around it.
+const LONGEST_CHECK: usize = 256;
+
+/// A body that was let in.
+pub(super) enum Screened {
+    /// Nobody has looked at it.
+    Unread(Incoming),
+    /// All of it was looked at.
+    Whole(Bytes),
+}
+
+/// Lets a request of `front` in, if it may come in.
+///
+/// # Errors
+/// What the client is told.
+pub(super) async fn screen(front: &Front, parts: &Parts, body: Incoming) -> Result<Screened, &'static str> {
+    const REFUSED: &str =
+        "only probes are let in here in plain text: exactly the declared paths and services";
+    let Some(probing) = &front.probing else { return Ok(Screened::Unread(body)) };
+    // A target of HTTP/1 that names another host is for a proxy, which this is not.
+    let absolute = parts.version != Version::HTTP_2 && parts.uri.authority().is_some();
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let plain = !absolute && Wish::of(parts) == Wish::Answer;
+    match probing.permits(parts.method.as_str(), target) {
+        Permit::Granted if plain => Ok(Screened::Unread(body)),
+        Permit::IfItsBodyIs if plain && parts.version == Version::HTTP_2 && parts.method == Method::POST => {
+            let collecting = Limited::new(body, LONGEST_CHECK).collect();
+            let Ok(Ok(collected)) = timeout(front.terms.header_timeout, collecting).await else {
+                return Err(REFUSED);
+            };
+            let bytes = collected.to_bytes();
+            if probing.permits_check(&bytes) { Ok(Screened::Whole(bytes)) } else { Err(REFUSED) }
+        }
+        _ => Err(REFUSED),
+    }
+}
