@@ -226,6 +226,7 @@ mod tests {
                 "sidestep_export_failures_total",
                 "sidestep_handoffs_withdrawn_total",
                 "sidestep_label_sets_overflowed_total",
+                "sidestep_resources_rejected",
             ]
         );
     }
