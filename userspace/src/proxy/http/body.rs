@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use thiserror::Error;
 use tokio::time::Sleep;
 
 use super::failure;
@@ -54,42 +55,75 @@ impl Upload {
 
 /// What keeps a body back until the upstream wants it.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
-    open: AtomicBool,
-    waiting: Mutex<Option<Waker>>,
+pub(super) struct Gate(Mutex<(Option<Pass>, Option<Waker>)>);
+
+/// Whether a body may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// The upstream wants it, or did not say in time.
+    Open,
+    /// The upstream has answered without it.
+    Shut,
 }
 
 impl Gate {
-    pub(super) fn open(&self) {
-        self.open.store(true, Ordering::Release);
-        if let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    /// Decides, unless it was decided before.
+    pub(super) fn set(&self, pass: Pass) {
+        let (decided, waiting) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        decided.get_or_insert(pass);
+        if let Some(waker) = waiting.take() {
             waker.wake();
         }
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
-        if self.open.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    /// Whether the body may have begun to pass.
+    pub(super) fn was_opened(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 == Some(Pass::Open)
     }
+
+    fn poll(&self, context: &Context<'_>) -> Poll<Pass> {
+        let (decided, waiting) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match decided {
+            Some(pass) => Poll::Ready(*pass),
+            None => {
+                *waiting = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Why a request's body does not go on.
+#[derive(Debug, Error)]
+pub(in crate::proxy) enum Unsent {
+    /// It did not come from the client.
+    #[error("the client did not send the whole request")]
+    Unread(#[source] hyper::Error),
+    /// The upstream has answered without it.
+    #[error("the upstream has answered before it wanted the request's body")]
+    Unwanted,
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Unsent;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Unsent>>> {
         let this = &mut *self;
         if let Some((gate, patience)) = &mut this.gate {
-            if gate.poll(context).is_pending() && patience.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
+            match gate.poll(context) {
+                Poll::Ready(Pass::Open) => {}
+                Poll::Ready(Pass::Shut) => return Poll::Ready(Some(Err(Unsent::Unwanted))),
+                Poll::Pending if patience.as_mut().poll(context).is_ready() => gate.set(Pass::Open),
+                Poll::Pending => return Poll::Pending,
             }
             this.gate = None;
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(context));
+        let frame = ready!(Pin::new(body).poll_frame(context)).map(|frame| frame.map_err(Unsent::Unread));
         if let Some(Ok(frame)) = &frame
             && let (Some(data), Some(count)) = (frame.data_ref(), &this.count)
         {
@@ -121,6 +155,8 @@ pub(in crate::proxy) struct Download {
     telling: Option<Telling>,
     /// The connection that it comes from, which goes back to its pool when all has come.
     lent: Option<Lent>,
+    /// What keeps the request's body back.
+    gate: Option<Arc<Gate>>,
     direction: Direction,
 }
 
@@ -137,14 +173,19 @@ impl Download {
         telling: Telling,
         direction: Direction,
     ) -> Self {
-        Self { content: Content::Upstream(body), telling: Some(telling), lent, direction }
+        Self { content: Content::Upstream(body), telling: Some(telling), lent, gate: None, direction }
     }
 
     /// A text of our own, or nothing.
     pub(super) fn own(text: impl Into<Bytes>, telling: Option<Telling>) -> Self {
         let text = text.into();
         let content = Content::Own((!text.is_empty()).then_some(text));
-        Self { content, telling, lent: None, direction: Direction::Outbound }
+        Self { content, telling, lent: None, gate: None, direction: Direction::Outbound }
+    }
+
+    /// Nobody wants the request's body any more when this has ended.
+    pub(super) fn shuts(&mut self, gate: Arc<Gate>) {
+        self.gate = Some(gate);
     }
 
     fn end(&mut self) {
@@ -214,6 +255,9 @@ impl Body for Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
+        if let Some(gate) = &self.gate {
+            gate.set(Pass::Shut);
+        }
         // Whoever reads it stops at the last frame, and needs not be told that there is no other.
         if self.is_end_stream() {
             self.end();

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{Download, Gate, Upload};
+use super::body::{Download, Gate, Pass, Upload};
 use super::choose::{self, Endpoint};
 use super::dialling::{Unreached, address};
 use super::failure;
@@ -81,7 +81,7 @@ pub(super) async fn answer(
     hops::strip_request(&mut parts.headers, if named { wish } else { Wish::Answer });
     span.write(&mut parts.headers);
     let client = parts.extensions.remove::<OnUpgrade>();
-    let request = upload(parts, body, &mut telling);
+    let (request, gate) = upload(parts, body, &mut telling);
 
     let mut endpoint = match choose::choose(&front) {
         Ok(endpoint) => endpoint,
@@ -122,14 +122,22 @@ pub(super) async fn answer(
     hops::strip_answer(response.headers_mut());
     if version != Version::HTTP_2 {
         *response.version_mut() = Version::HTTP_11;
-        if wish != Wish::Answer {
-            // What came behind the request was not looked at, and is not read as another.
+        let unwanted = gate.as_ref().is_some_and(|gate| !gate.was_opened());
+        if wish != Wish::Answer || unwanted {
+            // What comes behind the request was not looked at, or may be a body that nobody wants: it is not read as another
+            // request.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
     lent.uploaded = telling.upload_ended();
     let direction = front.direction;
-    Ok(response.map(|body| Download::upstream(body, Some(lent), telling, direction)))
+    Ok(response.map(|body| {
+        let mut download = Download::upstream(body, Some(lent), telling, direction);
+        if let Some(gate) = gate {
+            download.shuts(gate);
+        }
+        download
+    }))
 }
 
 /// Whether policy lets a request pass: asked for each, with all that is known of it.
@@ -138,9 +146,9 @@ const fn permit(_front: &Front, _parts: &Parts) -> Result<(), &'static str> {
 }
 
 /// The request as it is sent on.
-fn upload(parts: Parts, body: Incoming, telling: &mut Telling) -> Request<Upload> {
+fn upload(parts: Parts, body: Incoming, telling: &mut Telling) -> (Request<Upload>, Option<Arc<Gate>>) {
     if body.is_end_stream() {
-        return Request::from_parts(parts, Upload::empty());
+        return (Request::from_parts(parts, Upload::empty()), None);
     }
     let (mut upload, count, ended) = Upload::counted(body);
     telling.uploading(count, ended);
@@ -150,18 +158,19 @@ fn upload(parts: Parts, body: Incoming, telling: &mut Telling) -> Request<Upload
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if !expects {
-        return Request::from_parts(parts, upload);
+        return (Request::from_parts(parts, upload), None);
     }
     // Reading the body is what sends the client its `100 Continue`: it gets one when the upstream has sent one.
     let gate = Arc::new(Gate::default());
     upload.behind(Arc::clone(&gate));
     let mut request = Request::from_parts(parts, upload);
+    let opened = Arc::clone(&gate);
     hyper::ext::on_informational(&mut request, move |answer| {
         if answer.status() == StatusCode::CONTINUE {
-            gate.open();
+            opened.set(Pass::Open);
         }
     });
-    request
+    (request, Some(gate))
 }
 
 /// Sends a request to an endpoint and waits for the head of its answer.

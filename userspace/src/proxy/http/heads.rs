@@ -169,6 +169,12 @@ impl Heads {
         }
     }
 
+    /// Whether the next byte would be the first of a head.
+    #[must_use]
+    pub const fn between(&self) -> bool {
+        matches!(self.next, Next::RequestLine) && self.partial.is_empty()
+    }
+
     /// Whether there was a violation.
     #[must_use]
     pub const fn violated(&self) -> bool {

@@ -217,6 +217,8 @@ async fn prepare(
     let Ok(mut endpoint) = routed else { return };
     let key = Key { way: endpoint.way.clone(), protocol };
     endpoint.ready = match far {
+        // One of HTTP/2 is shared: what was dialled to find out is not needed if there is one by now.
+        Some(Ok(_)) if protocol == Protocol::Http2 && front.pool.has(&key) => None,
         None => None,
         Some(Ok(far)) => Some(front.greet(key, far).await),
         Some(Err(fault)) => {

@@ -9,12 +9,14 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::heads::Heads;
 use super::watch::Watch;
@@ -38,6 +40,10 @@ pub(in crate::proxy) enum Carrier {
     Other(Box<dyn Stream>),
 }
 
+/// How long a client is listened to that was answered before its message was whole, and for how many bytes.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
 /// What no parser takes for a part of a head or of a chunk, and which ends a head: parsers do not look before its end.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
 
@@ -53,6 +59,8 @@ pub(in crate::proxy) struct Io {
     /// Whether the parser was shown that what the client sent is refused.
     refused: bool,
     shut_down: bool,
+    /// Until when, and how much, is taken after the end.
+    linger: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Io {
@@ -65,6 +73,7 @@ impl Io {
             watch: None,
             refused: false,
             shut_down: false,
+            linger: None,
         }
     }
 
@@ -75,12 +84,52 @@ impl Io {
         heads: Option<Heads>,
         watch: Arc<Watch>,
     ) -> Self {
-        Self { carrier: Some(carrier), early, heads, watch: Some(watch), refused: false, shut_down: false }
+        Self {
+            carrier: Some(carrier),
+            early,
+            heads,
+            watch: Some(watch),
+            refused: false,
+            shut_down: false,
+            linger: None,
+        }
     }
 
     /// Lets everything pass from now on: what is spoken is HTTP no more.
     pub(super) fn upgraded(&mut self) {
         self.heads = None;
+    }
+
+    /// Ready when no request is being answered that came whole.
+    fn poll_answered(&self, context: &Context<'_>) -> Poll<()> {
+        match (&self.heads, &self.watch) {
+            (Some(heads), Some(watch)) if heads.between() => watch.poll_idle(context),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Takes for a while what the client still sends of a message that nobody reads: closed with bytes in its queue, a socket
+    /// is reset, and the answer with it.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.heads.as_ref().is_some_and(|heads| heads.violated() || !heads.between()) {
+            return Poll::Ready(());
+        }
+        let (mut patience, mut taken) = self.linger.take().unwrap_or_else(|| (Box::pin(sleep(LINGER)), 0));
+        let over = scratch::with(|scratch| {
+            while taken < LINGER_BYTES {
+                match self.poll_read_plain(context, scratch) {
+                    Poll::Ready(Ok(read)) if read > 0 => taken += read,
+                    Poll::Ready(_) => return true,
+                    Poll::Pending => return patience.as_mut().poll(context).is_ready(),
+                }
+            }
+            true
+        });
+        if over {
+            return Poll::Ready(());
+        }
+        self.linger = Some((patience, taken));
+        Poll::Pending
     }
 
     fn poll_read_plain(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -140,6 +189,10 @@ impl Read for Io {
         scratch::with(|scratch| {
             let room = buffer.remaining().min(scratch.len());
             let read = ready!(this.poll_read_plain(context, &mut scratch[..room]))?;
+            if read == 0 {
+                // A client that has said all that it has to say still waits for its answer.
+                ready!(this.poll_answered(context));
+            }
             let mut bytes = &scratch[..read];
             if let Some(watch) = &this.watch {
                 watch.came(read);
@@ -211,6 +264,9 @@ impl Write for Io {
             Some(Carrier::Other(stream)) => ready!(Pin::new(stream).poll_shutdown(context)),
             None => Ok(()),
         };
+        if told.is_ok() {
+            ready!(this.poll_linger(context));
+        }
         this.shut_down = told.is_ok();
         Poll::Ready(told)
     }

@@ -106,6 +106,14 @@ impl Pool {
         Some(Lent { pool: Arc::clone(self), key: key.clone(), sender, known, uploaded: None, used: true })
     }
 
+    /// Whether there is a connection that can carry a request now.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        let slots = self.slots();
+        slots.get(key).is_some_and(|slot| {
+            slot.waiting.iter().any(|waiting| !waiting.sender.is_closed() && waiting.sender.is_free())
+        })
+    }
+
     /// Makes a new connection lendable, and lends it.
     pub(super) fn add(self: &Arc<Self>, key: Key, sender: Sender, known: Known) -> Lent {
         let known = Arc::new(known);

@@ -1,7 +1,8 @@
 //! What the parts of one client's connection tell each other while it lives.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use super::heads::Violation;
 
@@ -20,6 +21,8 @@ pub(in crate::proxy) struct Watch {
     heads: AtomicU64,
     within_head: AtomicBool,
     violation: Mutex<Option<Violation>>,
+    /// Whoever waits for the end of the last request.
+    waiting: Mutex<Option<Waker>>,
 }
 
 impl Watch {
@@ -29,7 +32,24 @@ impl Watch {
     }
 
     pub(super) fn end_request(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(waker) = self.waiting().take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Ready when no request is in flight.
+    pub(super) fn poll_idle(&self, context: &Context<'_>) -> Poll<()> {
+        if self.is_idle() {
+            return Poll::Ready(());
+        }
+        *self.waiting() = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn requests(&self) -> u64 {

@@ -1,7 +1,11 @@
 //! HTTP through a real instance: raw sockets at both ends, so that every byte is seen.
 
 mod detection;
+mod endings;
 mod messages;
+mod multiplexed;
+mod special;
+mod tunnelled;
 mod unsound;
 
 use super::*;

@@ -21,10 +21,10 @@ fn identity(name: &str) -> Identity {
 }
 
 /// A side of the tunnel.
-struct Half {
-    instance: Arc<Instance>,
+pub(super) struct Half {
+    pub(super) instance: Arc<Instance>,
     listening: Listening,
-    seen: Arc<Seen>,
+    pub(super) seen: Arc<Seen>,
     handoffs: Arc<Fixed>,
     credentials: Arc<Pinned>,
 }
@@ -53,21 +53,21 @@ impl Half {
         Self { instance, listening, seen, handoffs, credentials }
     }
 
-    async fn ended(&self) -> Ended {
+    pub(super) async fn ended(&self) -> Ended {
         eventually(|| !self.seen.ended.lock().unwrap().is_empty()).await;
         self.seen.ended.lock().unwrap().pop().unwrap()
     }
 }
 
 /// Both sides, and the address of the server's workload.
-struct Mesh {
-    client: Half,
-    server: Half,
+pub(super) struct Mesh {
+    pub(super) client: Half,
+    pub(super) server: Half,
     address: IpAddr,
 }
 
 impl Mesh {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::with(LIMITS, Admitted::default(), "db")
     }
 
@@ -86,12 +86,12 @@ impl Mesh {
     }
 
     /// An app of the server's workload.
-    async fn app(&self) -> TcpListener {
+    pub(super) async fn app(&self) -> TcpListener {
         TcpListener::bind((self.address, 0)).await.unwrap()
     }
 
     /// A connection that was captured on its way to `destination`.
-    async fn connect(&self, destination: SocketAddr) -> TcpStream {
+    pub(super) async fn connect(&self, destination: SocketAddr) -> TcpStream {
         *self.client.handoffs.destination.lock().unwrap() = Some(destination);
         within(TcpStream::connect(self.client.listening.address())).await.unwrap()
     }

@@ -77,6 +77,7 @@ async fn an_inbound_connection_has_an_upstream_of_its_own_that_shows_the_real_cl
     let clients = [&one, &two].map(|client| ClientAddr(client.local_addr().unwrap()));
     assert_eq!(*web.bench.handoffs.left.lock().unwrap(), clients);
     drop((one, first));
+    two.set_zero_linger().unwrap();
     drop(two);
     let told = web.exchanges(2).await;
     assert!(told[1].flags.has(Flag::DownstreamGone));

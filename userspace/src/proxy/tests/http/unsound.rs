@@ -30,6 +30,7 @@ async fn what_is_unsound_is_answered_with_400_and_the_connection_is_closed() {
         client.write_all(request.as_bytes()).await.unwrap();
         let (answer, _) = rest(&mut client).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{request:?}: {answer:?}");
+        drop(client);
         let (forwarded, _) = rest(&mut upstream).await;
         assert_eq!(forwarded, "", "{request:?}");
     }
@@ -45,6 +46,7 @@ async fn what_was_asked_before_is_answered_and_what_comes_behind_is_not_forwarde
     let (answers, _) = rest(&mut client).await;
     let statuses: Vec<_> = answers.split("\r\n").filter(|line| line.starts_with("HTTP/")).collect();
     assert_eq!(statuses, ["HTTP/1.1 200 OK", "HTTP/1.1 400 Bad Request"]);
+    drop(client);
     let ended = web.bench.ended().await;
     let fault = ended.fault.unwrap();
     assert!(fault.side == Side::Workload && fault.to_string().contains("CR LF"), "{fault}");

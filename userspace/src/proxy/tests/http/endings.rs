@@ -1,0 +1,181 @@
+//! How requests end that do not end well, and how connections end.
+
+use super::*;
+use crate::model::{Flag, Side};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[tokio::test]
+async fn an_answer_that_was_cut_short_never_ends_in_order() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ] {
+        let web = Web::start(Entry::Outbound).await;
+        let (mut client, mut upstream, _) = web.ask(GET).await;
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        until(&mut client, if answer.contains("chunked") { "hello\r\n" } else { "hello" }).await;
+        drop(upstream);
+        let (more, ended) = rest(&mut client).await;
+        assert_eq!(more, "");
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "{answer:?}");
+        let told = web.exchanges(1).await.pop().unwrap();
+        assert!(told.flags.has(Flag::UpstreamGone), "{}", told.flags);
+        assert_eq!((told.answer_bytes, told.fault.unwrap().side), (5, Side::Peer));
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_ends_without_an_answer_is_answered_for() {
+    let web = Web::start(Entry::Outbound).await;
+    let (mut client, upstream, _) = web.ask(GET).await;
+    drop(upstream);
+    assert!(until(&mut client, "its answer").await.starts_with("HTTP/1.1 502 "));
+    let told = web.exchanges(1).await.pop().unwrap();
+    assert!(told.flags.has(Flag::UpstreamGone), "{}", told.flags);
+    // The client's connection goes on.
+    client.write_all(GET.as_bytes()).await.unwrap();
+    let mut another = web.upstream().await;
+    head(&mut another).await;
+    another.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 204"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_http_is_not_passed_on() {
+    for answer in [
+        "SSH-2.0-OpenSSH\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n",
+    ] {
+        let web = Web::start(Entry::Outbound).await;
+        let (mut client, mut upstream, _) = web.ask(GET).await;
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        let head = head(&mut client).await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{answer:?}: {head:?}");
+        assert!(web.exchanges(1).await[0].flags.has(Flag::UpstreamProtocol));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_its_request_with_it() {
+    let web = Web::start(Entry::Outbound).await;
+    let (client, mut upstream, _) = web.ask(GET).await;
+    client.set_zero_linger().unwrap();
+    drop(client);
+    let (_, _) = rest(&mut upstream).await;
+    let told = web.exchanges(1).await.pop().unwrap();
+    assert!(told.flags.has(Flag::DownstreamGone) && told.answer.is_none());
+    web.bench.ended().await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_it_has_to_say_is_still_answered() {
+    let web = Web::start(Entry::Outbound).await;
+    let (mut client, mut upstream, _) = web.ask(GET).await;
+    client.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
+    let (answer, ended) = rest(&mut client).await;
+    ended.unwrap();
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer:?}");
+    assert!(web.bench.ended().await.fault.is_none());
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_died_is_replaced_without_the_client_noticing() {
+    let web = Web::start(Entry::Outbound).await;
+    let (mut client, mut upstream, _) = web.ask(GET).await;
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    head(&mut client).await;
+    // It dies when it is asked again: nothing told of it before.
+    client.write_all(GET.as_bytes()).await.unwrap();
+    head(&mut upstream).await;
+    drop(upstream);
+    let mut another = web.upstream().await;
+    head(&mut another).await;
+    another.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 204"));
+    web.exchanges(2).await;
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_not_waited_for() {
+    let terms = HttpTerms { header_timeout: Duration::from_millis(50), ..looking() };
+    let web = Web::with(Entry::Outbound, terms).await;
+    let mut client = web.bench.connect().await;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await.unwrap();
+    let (answer, _) = rest(&mut client).await;
+    assert_eq!(answer, "");
+    let fault = web.bench.ended().await.fault.unwrap();
+    assert!(fault.to_string().contains("http.header-timeout"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_connection_without_requests_is_closed_in_order() {
+    let terms = HttpTerms { idle_timeout: Duration::from_millis(80), ..looking() };
+    let web = Web::with(Entry::Outbound, terms).await;
+    let (mut client, mut upstream, _) = web.ask(GET).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let (answer, ended) = rest(&mut client).await;
+    ended.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "a request that takes long is waited for: {answer:?}");
+    assert!(web.bench.ended().await.fault.is_none());
+}
+
+#[tokio::test]
+async fn a_drain_lets_requests_end_and_connections_with_them() {
+    let web = Web::start(Entry::Outbound).await;
+    let (mut client, mut upstream, _) = web.ask(GET).await;
+    web.bench.instance.drain();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+    let (answer, ended) = rest(&mut client).await;
+    ended.unwrap();
+    assert!(answer.to_lowercase().contains("connection: close") && answer.ends_with("ok"), "{answer:?}");
+    within(web.bench.instance.idle()).await;
+    assert_eq!(rest(&mut upstream).await.0, "", "the upstream's connection is not kept either");
+}
+
+#[tokio::test]
+async fn what_is_open_at_the_end_of_a_drain_is_cut_off() {
+    let web = Web::start(Entry::Outbound).await;
+    let (mut client, mut upstream, _) = web.ask(GET).await;
+    web.bench.instance.cut_off();
+    within(web.bench.instance.idle()).await;
+    assert!(within(client.read_u8()).await.is_err());
+    assert!(within(upstream.read_u8()).await.is_err());
+    let ended = web.bench.ended().await;
+    assert_eq!((ended.requests, ended.fault.unwrap().side), (1, Side::Agent));
+    web.exchanges(1).await;
+}
+
+#[tokio::test]
+async fn more_requests_than_allowed_are_answered_503() {
+    let terms = HttpTerms { max_requests: 1, ..looking() };
+    let web = Web::with(Entry::Outbound, terms).await;
+    let (_client, _upstream, _) = web.ask(GET).await;
+    let mut other = web.bench.connect().await;
+    other.write_all(GET.as_bytes()).await.unwrap();
+    assert!(head(&mut other).await.starts_with("HTTP/1.1 503 "));
+    assert!(web.exchanges(1).await[0].flags.has(Flag::Overflow));
+}
+
+#[tokio::test]
+async fn a_slow_reader_makes_us_hold_little() {
+    let web = Web::start(Entry::Outbound).await;
+    let (_client, mut upstream, _) = web.ask(GET).await;
+    let length = 64 << 20;
+    upstream
+        .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let piece = vec![b'a'; 1 << 20];
+    let mut sent = 0;
+    while tokio::time::timeout(Duration::from_millis(300), upstream.write_all(&piece)).await.is_ok() {
+        sent += piece.len();
+    }
+    // Sockets of loopback hold some megabytes at either end; we hold less than one.
+    assert!(sent < 24 << 20, "{sent} bytes were taken from an upstream whose client reads nothing");
+}
