@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::choose::Endpoint;
 use super::detect::Seen;
-use super::dialling::{Far, address, reach};
+use super::dialling::{Far, Unreached, address, reach};
 use super::front::Front;
 use super::io::Carrier;
 use super::memory::Habit;
@@ -26,6 +26,7 @@ use super::serve::serve;
 use super::terms::{HttpTerms, Plan};
 use super::upgrade::Agreed;
 use super::watch::Watch;
+use crate::model::Flag;
 use crate::model::{ClientAddr, Direction, Fault, Identity, OriginalDst, Protocol, Side, Tier, Workload};
 use crate::proxy::connection::{self, blame};
 use crate::proxy::dial::{Dial, gone};
@@ -217,13 +218,15 @@ async fn prepare(
     let Ok(mut endpoint) = routed else { return };
     let key = Key { way: endpoint.way.clone(), protocol };
     endpoint.ready = match far {
-        // One of HTTP/2 is shared: what was dialled to find out is not needed if there is one by now.
-        Some(Ok(_)) if protocol == Protocol::Http2 && front.pool.has(&key) => None,
         None => None,
-        Some(Ok(far)) => Some(front.greet(key, far).await),
-        Some(Err(fault)) => {
-            Some(Err(super::dialling::Unreached { flag: crate::model::Flag::UpstreamFailure, fault }))
+        Some(Ok(far)) if protocol == Protocol::Http2 => {
+            // One of HTTP/2 is shared: what was dialled to find out is not needed if there is one by now.
+            let dialling = front.pool.dialling(&key);
+            let _turn = dialling.lock().await;
+            if front.pool.has(&key) { None } else { Some(front.greet(key, far).await) }
         }
+        Some(Ok(far)) => Some(front.greet(key, far).await),
+        Some(Err(fault)) => Some(Err(Unreached { flag: Flag::UpstreamFailure, fault })),
     };
     front.keep_first(endpoint);
 }

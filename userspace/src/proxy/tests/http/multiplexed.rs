@@ -82,10 +82,15 @@ async fn exchanged(bench: &Bench, count: usize) -> Vec<Exchange> {
 #[tokio::test]
 async fn calls_of_many_clients_share_one_connection_and_trailers_arrive() {
     for entry in [Entry::Outbound, Entry::Inbound] {
+        let outbound = matches!(entry, Entry::Outbound);
         let (address, connections) = server().await;
         let bench = Bench::start(entry, LIMITS, Some(address));
         bench.instance.set_http(looking());
-        let senders = [client(&bench).await, client(&bench).await];
+        let mut first = client(&bench).await;
+        within(first.send_request(call("/", ""))).await.unwrap();
+        exchanged(&bench, 1).await;
+        // By now it is known that the destination is sent HTTP: nothing is dialled before the request.
+        let senders = [first, client(&bench).await];
         let calls = (0..20).map(|number: usize| {
             let mut sender = senders[number % 2].clone();
             tokio::spawn(async move {
@@ -108,11 +113,11 @@ async fn calls_of_many_clients_share_one_connection_and_trailers_arrive() {
                 && told.answer.unwrap().grpc_status == Some(7)
                 && (told.request_bytes, told.answer_bytes) == (4, 4)
         }));
-        let expected = if entry == Entry::Outbound { 1 } else { 2 };
-        assert_eq!(connections.load(Ordering::Relaxed), expected, "{entry:?}");
+        let expected = if outbound { 1 } else { 2 };
+        assert_eq!(connections.load(Ordering::Relaxed), expected, "outbound: {outbound}");
         drop(senders);
         let ended = bench.all_ended(2).await;
-        assert!(ended.iter().all(|ended| ended.tier == Tier::Http && ended.requests == 10), "{ended:?}");
+        assert!(ended.iter().all(|ended| ended.tier == Tier::Http && ended.requests >= 10), "{ended:?}");
     }
 }
 
