@@ -91,10 +91,12 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     if let Plan::Pass(Some(protocol)) = plan {
         record.spoke(protocol, None);
     }
-    let Route { picked, way, .. } = match routed {
+    let Route { picked, way, service, workload } = match routed {
         Ok(route) => route,
         Err(none) => return refuse(instance, accepted, record, none.into()),
     };
+    record.known(workload.as_ref(), service.as_ref());
+    drop((service, workload));
     // Counts for its endpoint until the connection has ended.
     let _picked = picked;
     let upstream = match way {

@@ -6,8 +6,8 @@ use std::time::{Instant, SystemTime};
 
 use super::tunnel::baggage::Baggage;
 use crate::model::{
-    ClientAddr, Direction, Ended, Fault, Identity, Observer, OriginalDst, Protocol, Reason, Side, Tier,
-    TraceId, Traffic, UpstreamAddr, Verdict,
+    ClientAddr, Direction, Ended, Fault, Identity, Observer, OriginalDst, Protocol, Reason, Service, Side,
+    Tier, TraceId, Traffic, UpstreamAddr, Verdict, Workload,
 };
 
 /// An open connection as the observer will hear of it; dropping it is the connection's end.
@@ -29,6 +29,8 @@ pub(super) struct Record {
     destination: Option<Identity>,
     trace: Option<TraceId>,
     peer_workload: Option<String>,
+    peer: Option<Arc<Workload>>,
+    service: Option<Arc<Service>>,
     traffic: Traffic,
     outcome: Outcome,
 }
@@ -66,6 +68,8 @@ impl Record {
             destination: None,
             trace: None,
             peer_workload: None,
+            peer: None,
+            service: None,
             traffic: Traffic::default(),
             outcome: Outcome::Open,
         })
@@ -122,6 +126,12 @@ impl Record {
         }
     }
 
+    /// Who is at the other side, and the service that was dialled, as far as the directory knows.
+    pub(super) fn known(&mut self, peer: Option<&Arc<Workload>>, service: Option<&Arc<Service>>) {
+        self.peer = peer.cloned();
+        self.service = service.cloned();
+    }
+
     /// The bytes that moved. They are counted here while they move, so that an aborted connection tells them too.
     pub(super) const fn traffic(&mut self) -> &mut Traffic {
         &mut self.traffic
@@ -170,8 +180,8 @@ impl Drop for Record {
             requests: self.requests,
             source_identity: self.source.take(),
             destination_identity: self.destination.take(),
-            peer: None,
-            service: None,
+            peer: self.peer.take(),
+            service: self.service.take(),
             peer_workload: self.peer_workload.take(),
             trace_id: self.trace,
             traffic: self.traffic,

@@ -78,6 +78,12 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
     let (decision, far) = look(&mut arrival, &mut peeker).await;
     let Arrival { alive, seat, near, client, direction, original, routed, mut record, .. } = arrival;
     let instance = &alive.instance;
+    match (&routed, direction) {
+        (Ok(endpoint), Direction::Outbound) => {
+            record.known(endpoint.workload.as_ref(), endpoint.service.as_ref());
+        }
+        _ => record.known(arrival.peer.as_ref(), None),
+    }
     match decision {
         Decision::Http(protocol) => {
             record.carried(Tier::Http);
