@@ -2,6 +2,7 @@
 
 mod detection;
 mod messages;
+mod routing;
 mod unsound;
 
 use super::*;
