@@ -46,7 +46,7 @@ use std::time::Duration;
 use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 
 pub use edge::{Edge, Negotiation, Origination, Termination};
-pub use http::{HttpTerms, Looking};
+pub use http::{HttpTerms, Looking, Routing};
 pub use instance::{Instance, Surroundings};
 pub use listening::Listening;
 pub use probing::{Admitted, Permit, Probing};

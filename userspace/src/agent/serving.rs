@@ -27,8 +27,8 @@ use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
 use crate::proxy::{
-    Admission, Entry, HttpTerms, Instance, Limits, Listening, Looking, Neighbours, Surroundings, Threads,
-    Unknown,
+    Admission, Entry, HttpTerms, Instance, Limits, Listening, Looking, Neighbours, Routing, Surroundings,
+    Threads, Unknown,
 };
 use crate::sys::text;
 use crate::telemetry::{Instances, Own, Telemetry};
@@ -110,6 +110,7 @@ impl Serving {
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));
         instance.set_http(http(&config));
+        instance.set_routing(routing(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
         let captured = listeners
             .as_ref()
@@ -253,6 +254,7 @@ impl Shared {
         self.instance.set_neighbours(neighbours(&new));
         self.instance.set_limits(limits(&new));
         self.instance.set_http(http(&new));
+        self.instance.set_routing(routing(&new));
         self.rejections.tell(&new);
         if new.access_log != running.access_log {
             observing::log_accesses(&self.telemetry, &new)?;
@@ -309,6 +311,14 @@ fn neighbours(config: &Config) -> Neighbours {
         config::Unknown::Refuse => Unknown::Refuse,
     };
     Neighbours { directory: Arc::clone(&config.directory), unknown }
+}
+
+fn routing(config: &Config) -> Routing {
+    Routing {
+        routes: config.routes(),
+        destinations: config.destinations(),
+        rate_limits: config.rate_limits.clone(),
+    }
 }
 
 fn http(config: &Config) -> HttpTerms {

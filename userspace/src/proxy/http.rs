@@ -13,15 +13,19 @@
 //! - `heads`, `sound`: what is no HTTP that may be forwarded, seen in the bytes and in the request
 //! - `screen`: what is let in where only probes are
 //! - `forward`: one request; `choose`: where it goes; `hops`, `own`, `trace`: what it loses and gains on the way
-//! - `body`: bodies on their way; `telling`: what is told of a request; `failure`: what hyper's errors mean
+//! - `delivery`, `target`: the rule that a request meets; `errand`: its attempts; `mirror`: its copies
+//! - `resilience`, `standing`, `rates`: what is remembered of services and limits between requests
+//! - `body`, `replay`: bodies on their way; `telling`: what is told of a request; `failure`: what hyper's errors mean
 //! - `pool`, `dialling`: connections to upstreams
 //! - `upgrade`: what stops being HTTP
 //! - `io`, `spawning`: what hyper runs on
 
 mod body;
 pub(super) mod choose;
+mod delivery;
 pub mod detect;
 pub(super) mod dialling;
+mod errand;
 mod failure;
 mod forward;
 mod front;
@@ -31,17 +35,24 @@ pub(super) mod intake;
 mod io;
 pub(super) mod limit;
 pub(super) mod memory;
+mod mirror;
 mod own;
 pub(super) mod peek;
 pub(super) mod pool;
+mod rates;
+mod replay;
+pub(super) mod resilience;
 mod screen;
 mod serve;
 mod sound;
 mod spawning;
+mod standing;
+mod target;
 mod telling;
 pub(super) mod terms;
 mod trace;
 mod upgrade;
 mod watch;
 
+pub use resilience::Routing;
 pub use terms::{HttpTerms, Looking};

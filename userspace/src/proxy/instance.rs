@@ -16,6 +16,7 @@ use super::edge::LOOKUPS;
 use super::http::HttpTerms;
 use super::http::limit::InFlight;
 use super::http::memory::Memory;
+use super::http::resilience::{Resilience, Routing};
 use super::listening::Listening;
 use super::relay::Pipes;
 use super::route::Neighbours;
@@ -51,6 +52,8 @@ pub struct Instance {
     /// What destinations turned out to speak.
     pub(super) memory: Memory,
     pub(super) requests: InFlight,
+    /// What requests are led by, and what is remembered between them.
+    pub(super) resilience: Resilience,
     /// Lines about refused connections, which a pod can cause at will.
     pub(super) refusals: Throttle,
     live: Mutex<Live>,
@@ -111,6 +114,7 @@ impl Instance {
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             memory: Memory::default(),
             requests: InFlight::default(),
+            resilience: Resilience::default(),
             refusals: Throttle::new(Duration::from_secs(1)),
             live: Mutex::default(),
             idle: Notify::new(),
@@ -194,6 +198,11 @@ impl Instance {
     /// Changes what is known of the mesh, for connections that are accepted from now on.
     pub fn set_neighbours(&self, neighbours: Neighbours) {
         *self.neighbours.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(neighbours);
+    }
+
+    /// Leads requests that come from now on by other rules; those under way keep theirs.
+    pub fn set_routing(&self, routing: Routing) {
+        self.resilience.follow(routing, &self.neighbours().directory);
     }
 
     /// What connections of HTTP are held to now.

@@ -94,9 +94,7 @@ pub(super) fn find(
             let Some(picked) = balance.pick(&service.endpoints, endpoint) else {
                 return refused(Reason::NoEndpoint, format!("{} has no endpoint", service.hostname));
             };
-            let way = way(directory, picked.address());
-            let workload = directory.workload(picked.address().ip()).map(Arc::clone);
-            Ok(Route { picked: Some(picked), way, service: Some(Arc::clone(service)), workload })
+            Ok(toward(directory, Arc::clone(service), picked))
         }
         Destination::NoSuchPort(service) => {
             let port = original.0.port();
@@ -113,6 +111,13 @@ pub(super) fn find(
             ),
         },
     }
+}
+
+/// The way to an endpoint of a service.
+pub(super) fn toward(directory: &Directory, service: Arc<Service>, picked: Picked) -> Route {
+    let way = way(directory, picked.address());
+    let workload = directory.workload(picked.address().ip()).map(Arc::clone);
+    Route { picked: Some(picked), way, service: Some(service), workload }
 }
 
 /// The way to an address that may be a workload's.

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 
 use super::failure;
 use super::pool::Lent;
+use super::replay::{Reader, Replay};
 use super::telling::Telling;
 use crate::model::{Direction, Fault, Flag};
 use crate::proxy::connection::blame;
@@ -22,32 +23,70 @@ const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A request's body.
 pub(in crate::proxy) struct Upload {
-    body: Option<Incoming>,
-    /// All of it, where it had to be read before.
-    whole: Option<Bytes>,
+    body: Option<Source>,
     count: Option<Arc<AtomicU64>>,
     /// Raised when all of it has been read.
     ended: Option<Arc<AtomicBool>>,
     gate: Option<(Arc<Gate>, Pin<Box<Sleep>>)>,
 }
 
+/// Where a request's body is read from.
+enum Source {
+    Client(Incoming),
+    /// A body that may be read again.
+    Kept(Reader),
+    /// All of it, where it had to be read before.
+    Whole(Option<Bytes>),
+}
+
+impl Source {
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::Kept(reader) => reader.is_over(),
+            Self::Whole(bytes) => bytes.is_none(),
+        }
+    }
+}
+
 impl Upload {
+    /// A body that is read again from its beginning, counted where it was, with what tells its end.
+    pub(super) fn again(replay: &Arc<Replay>, count: Option<Arc<AtomicU64>>) -> (Self, Arc<AtomicBool>) {
+        let ended = Arc::new(AtomicBool::new(false));
+        let body = Some(Source::Kept(replay.reader()));
+        (Self { body, count, ended: Some(Arc::clone(&ended)), gate: None }, ended)
+    }
+
+    /// Keeps what is read, so that it can be read again; nothing if there is no body.
+    pub(super) fn keep(&mut self) -> Option<Arc<Replay>> {
+        match self.body.take() {
+            Some(Source::Client(body)) => {
+                let replay = Replay::new(body);
+                self.body = Some(Source::Kept(replay.reader()));
+                Some(replay)
+            }
+            kept => {
+                self.body = kept;
+                None
+            }
+        }
+    }
+
     /// Nothing.
     pub(super) const fn empty() -> Self {
-        Self { body: None, whole: None, count: None, ended: None, gate: None }
+        Self { body: None, count: None, ended: None, gate: None }
     }
 
     /// What was read before.
     pub(super) const fn whole(bytes: Bytes) -> Self {
-        Self { body: None, whole: Some(bytes), count: None, ended: None, gate: None }
+        Self { body: Some(Source::Whole(Some(bytes))), count: None, ended: None, gate: None }
     }
 
     /// A body that is counted, with what counts it and what tells its end.
     pub(super) fn counted(body: Incoming) -> (Self, Arc<AtomicU64>, Arc<AtomicBool>) {
         let (count, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let upload = Self {
-            body: Some(body),
-            whole: None,
+            body: Some(Source::Client(body)),
             count: Some(Arc::clone(&count)),
             ended: Some(Arc::clone(&ended)),
             gate: None,
@@ -107,6 +146,9 @@ pub(in crate::proxy) enum Unsent {
     /// It did not come from the client.
     #[error("the client did not send the whole request")]
     Unread(#[source] hyper::Error),
+    /// Another attempt reads on.
+    #[error("the request is sent on another connection by now")]
+    Elsewhere,
     /// The upstream has answered without it.
     #[error("the upstream has answered before it wanted the request's body")]
     Unwanted,
@@ -130,18 +172,26 @@ impl Body for Upload {
             }
             this.gate = None;
         }
-        let Some(body) = &mut this.body else {
-            return Poll::Ready(this.whole.take().map(|bytes| Ok(Frame::data(bytes))));
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let count = |bytes: usize| {
+            if let Some(count) = &this.count {
+                count.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
         };
-        let frame = ready!(Pin::new(body).poll_frame(context)).map(|frame| frame.map_err(Unsent::Unread));
-        if let Some(Ok(frame)) = &frame
-            && let (Some(data), Some(count)) = (frame.data_ref(), &this.count)
-        {
-            count.fetch_add(data.len() as u64, Ordering::Relaxed);
-        }
+        let frame = match body {
+            Source::Client(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(context));
+                if let Some(Ok(frame)) = &frame {
+                    count(frame.data_ref().map_or(0, Bytes::len));
+                }
+                frame.map(|frame| frame.map_err(Unsent::Unread))
+            }
+            Source::Kept(reader) => ready!(reader.poll_frame(context, count)),
+            Source::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+        };
         let over = match &frame {
             None => true,
-            Some(Ok(_)) => this.body.as_ref().is_none_or(Body::is_end_stream),
+            Some(Ok(_)) => this.body.as_ref().is_none_or(Source::is_over),
             Some(Err(_)) => false,
         };
         if over && let Some(ended) = &this.ended {
@@ -151,12 +201,18 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.whole.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.body.as_ref().is_none_or(Source::is_over)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let whole = self.whole.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(whole), Body::size_hint)
+        match &self.body {
+            None => SizeHint::with_exact(0),
+            Some(Source::Client(body)) => body.size_hint(),
+            Some(Source::Kept(reader)) => reader.size_hint(),
+            Some(Source::Whole(bytes)) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+        }
     }
 }
 

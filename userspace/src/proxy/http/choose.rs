@@ -1,6 +1,7 @@
 //! Where a request goes: the destination of its connection, never its Host field, which proves nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::dialling::Unreached;
 use super::front::Front;
@@ -20,12 +21,14 @@ pub(in crate::proxy) struct Endpoint {
     pub(in crate::proxy) workload: Option<Arc<Workload>>,
     /// A connection that was made to it ahead of the request, or why it could not be.
     pub(super) ready: Option<Result<Lent, Unreached>>,
+    /// How long to wait for a connection, if that is not left to the instance's limits.
+    pub(super) connect_timeout: Option<Duration>,
 }
 
 impl From<Route> for Endpoint {
     fn from(route: Route) -> Self {
         let Route { picked, way, service, workload } = route;
-        Self { way, picked, service, workload, ready: None }
+        Self { way, picked, service, workload, ready: None, connect_timeout: None }
     }
 }
 

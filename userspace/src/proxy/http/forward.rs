@@ -1,11 +1,12 @@
 //! One request on its way: checked, prepared, sent to an endpoint, and its answer handed back.
 //!
-//! [`attempt`] sends a request to one endpoint and says how that went; [`super::choose`] says which endpoint. Whatever tries
-//! again, elsewhere, later or not at all stands between the two.
+//! [`attempt`] sends a request to one endpoint and says how that went; which endpoint, how often and whether at all is said in
+//! [`super::delivery`].
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -14,7 +15,8 @@ use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::body::{Download, Gate, Pass, Upload};
-use super::choose::{self, Endpoint};
+use super::choose::Endpoint;
+use super::delivery::{self, Delivered};
 use super::dialling::{Unreached, address};
 use super::failure;
 use super::front::Front;
@@ -26,10 +28,9 @@ use super::sound;
 use super::telling::Telling;
 use super::trace;
 use super::upgrade::{self, Wish};
-use crate::model::{Fault, Flag, Protocol, Side, TraceParent};
+use crate::model::{Fault, Flag, Protocol, TraceParent};
 use crate::proxy::connection::blame;
 use crate::proxy::relay::End;
-use crate::proxy::route::NoRoute;
 
 /// An upstream's answer, and the connection that it comes from.
 pub(super) struct Attempted {
@@ -42,7 +43,6 @@ pub(super) struct Failed {
     pub(super) flag: Flag,
     pub(super) fault: Fault,
     /// The request, if no byte of it was sent.
-    #[expect(dead_code, reason = "for whoever tries again elsewhere")]
     pub(super) unsent: Option<Request<Upload>>,
 }
 
@@ -91,25 +91,10 @@ pub(super) async fn answer(
     let client = parts.extensions.remove::<OnUpgrade>();
     let (request, gate) = upload(parts, body, &mut telling);
 
-    let mut endpoint = match choose::choose(&front) {
-        Ok(endpoint) => endpoint,
-        Err(NoRoute { message, .. }) => {
-            let fault = io::Error::new(io::ErrorKind::HostUnreachable, message);
-            telling.failed(Flag::NoHealthyUpstream, Some(Fault::new(Side::Workload, "find route", fault)));
-            return Ok(own::refuse(telling, version, StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream"));
-        }
-    };
-    telling.chosen(endpoint.service.clone(), endpoint.workload.clone());
-    telling.counts_for(endpoint.picked.take());
-    let attempted = attempt(&front, request, &mut endpoint, span.own, &mut telling).await;
-    let Attempted { mut response, mut lent } = match attempted {
-        Ok(attempted) => attempted,
-        Err(Failed { flag, fault, .. }) => {
-            let (status, text) = own::meaning(flag);
-            tracing::debug!(%fault, client = %front.client, "request was not answered");
-            telling.failed(flag, Some(fault));
-            return Ok(own::refuse(telling, version, status, text));
-        }
+    let delivered = delivery::deliver(&front, request, span.own, &mut telling).await;
+    let Delivered { attempted: Attempted { mut response, mut lent }, met } = match delivered {
+        Ok(delivered) => delivered,
+        Err(undelivered) => return Ok(undelivered.answer(telling, version)),
     };
     telling.answered(response.status(), response.headers());
     if wish.is_granted_by(response.status())
@@ -128,6 +113,9 @@ pub(super) async fn answer(
         return Ok(own::refuse(telling, version, status, text));
     }
     hops::strip_answer(response.headers_mut());
+    if let Some(met) = met {
+        met.edit(response.headers_mut());
+    }
     if version != Version::HTTP_2 {
         *response.version_mut() = Version::HTTP_11;
         let unwanted = gate.as_ref().is_some_and(|gate| !gate.was_opened());
@@ -201,7 +189,7 @@ pub(super) async fn attempt(
     telling.attempted(address(&key.way));
     let mut reached = match endpoint.ready.take() {
         Some(ready) => ready,
-        None => front.connection(&key, Some(trace)).await,
+        None => in_time(front, endpoint.connect_timeout, front.connection(&key, Some(trace))).await,
     };
     loop {
         let mut lent = match reached {
@@ -226,7 +214,7 @@ pub(super) async fn attempt(
             (true, Some(back), _) | (true, None, Some(back)) if failure::is_of_connection(&error) => {
                 drop(lent);
                 request = back;
-                reached = front.fresh(&key, Some(trace)).await;
+                reached = in_time(front, endpoint.connect_timeout, front.fresh(&key, Some(trace))).await;
             }
             (_, unsent, _) => {
                 let (flag, end, doing) = if failure::is_of_upload(&error) {
@@ -239,6 +227,21 @@ pub(super) async fn attempt(
             }
         }
     }
+}
+
+/// Waits for a connection for as long as a service's own terms say, if they say it.
+async fn in_time(
+    front: &Front,
+    patience: Option<Duration>,
+    connecting: impl Future<Output = Result<Lent, Unreached>>,
+) -> Result<Lent, Unreached> {
+    let Some(patience) = patience else { return connecting.await };
+    tokio::time::timeout(patience, connecting).await.unwrap_or_else(|_elapsed| {
+        let message = format!("no connection within {patience:?} (connectTimeout)");
+        let late = io::Error::new(io::ErrorKind::TimedOut, message);
+        let fault = Fault::new(blame(End::Upstream, front.direction), "dial upstream", late);
+        Err(Unreached { flag: Flag::UpstreamFailure, fault })
+    })
 }
 
 /// The same request again, if it has no body and asking twice does no harm.

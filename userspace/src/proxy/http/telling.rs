@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::front::Front;
+use super::standing::Permit;
 use crate::model::{
     Answer, Direction, Exchange, Fault, Flag, Flags, Identity, Request as Asked, RequestKind, Service, Span,
     UpstreamAddr, Workload,
@@ -28,6 +29,8 @@ pub(in crate::proxy) struct Telling {
     /// Bytes of the request's body, counted where they pass, and whether they have come to an end.
     uploaded: Option<(Arc<AtomicU64>, Arc<AtomicBool>)>,
     picked: Option<Picked>,
+    /// A place among those that a limit leaves to its service.
+    permit: Option<Permit>,
     whole: bool,
 }
 
@@ -65,6 +68,7 @@ impl Telling {
             exchange: Some(Box::new(exchange)),
             uploaded: None,
             picked: None,
+            permit: None,
             whole: false,
         }
     }
@@ -84,6 +88,31 @@ impl Telling {
                 exchange.peer = peer;
             }
         });
+    }
+
+    /// The service that was asked, wherever the request is sent.
+    pub(super) fn asked_of(&mut self, service: Arc<Service>) {
+        self.change(|exchange| exchange.service = Some(service));
+    }
+
+    /// Who it is sent to.
+    pub(super) fn sent_to(&mut self, peer: Option<Arc<Workload>>) {
+        self.change(|exchange| exchange.peer = peer);
+    }
+
+    /// The rule that it met.
+    pub(super) fn routed(&mut self, label: Arc<str>) {
+        self.change(|exchange| exchange.route = Some(label));
+    }
+
+    /// It is under way, as far as limits are concerned, to its end.
+    pub(super) fn under_way(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
+    }
+
+    /// What counts the bytes of the request's body, if it has one.
+    pub(super) fn upload_count(&self) -> Option<Arc<AtomicU64>> {
+        self.uploaded.as_ref().map(|(count, _)| Arc::clone(count))
     }
 
     /// The request has a body, with what counts it and what tells its end.

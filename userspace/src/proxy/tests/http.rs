@@ -4,6 +4,7 @@ mod detection;
 mod endings;
 mod messages;
 mod multiplexed;
+mod routing;
 mod special;
 mod tunnelled;
 mod unsound;
