@@ -14,6 +14,7 @@ mod growth;
 mod hop;
 mod machine;
 mod mode;
+mod observing;
 mod pair;
 mod prefixes;
 mod progress;
@@ -34,6 +35,7 @@ use self::flags::Measurement;
 use self::growth::connections::{self, Connections};
 use self::growth::workloads::{self, Workloads};
 use self::machine::Machine;
+use self::observing::Observing;
 use self::prefixes::Prefixes;
 use self::progress::Progress;
 use self::report::Report;
@@ -94,6 +96,7 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
         Measurement::Ports,
         Measurement::Hop,
         Measurement::Tunnel,
+        Measurement::Http,
     ];
     let others = others.into_iter().filter(|&other| flags.measures(other)).count();
     let (extent, cores) = (flags.extent(), report.plan.cores);
@@ -163,6 +166,14 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
         report.sections.extend(report.streams.iter().flat_map(Streams::tables));
         report.notes.extend(report.streams.iter().flat_map(|it| it.notes.iter().cloned()));
         report.targets.extend(target::of_streams(report.streams.as_ref()));
+        progress.step();
+    }
+    if flags.measures(Measurement::Http) {
+        progress.phase("what observing weighs");
+        let measured = observing::weigh(lab);
+        report.observing = report.unless_failed(lab, "what observing weighs", measured)?;
+        report.sections.extend(report.observing.iter().flat_map(Observing::tables));
+        report.targets.extend(target::of_observing(report.observing.as_ref()));
         progress.step();
     }
     if flags.measures(Measurement::Hop) {

@@ -12,7 +12,7 @@ use super::work::Work;
 /// What to measure and where to tell it.
 #[derive(clap::Args)]
 pub(crate) struct Flags {
-    /// Fewer rounds and sizes: at most six minutes
+    /// Fewer rounds and sizes, and no work of which nothing is promised: at most six minutes
     #[arg(long)]
     quick: bool,
     /// Everything once and as briefly as it can be: to see that it works, the figures mean nothing
@@ -115,6 +115,9 @@ impl Flags {
         let turns = seatings.flat_map(|seating| wanted.clone().map(move |work| (work, seating)));
         // What crosses cores tells more of the machine than of us: a run that has little time asks it for latency alone.
         let has_time = |(work, seating): &(Work, Seating)| {
+            if self.extent() == Extent::Quick && self.only.is_empty() && !work.is_promised() {
+                return false;
+            }
             self.extent() == Extent::Full
                 || self.compares_alone(Measurement::Tunnel)
                 || *seating == Seating::OneCore
@@ -166,6 +169,13 @@ mod tests {
         let plan = plan(&[Measurement::Tunnel]);
         assert_eq!(plan.modes, Mode::TUNNELS);
         assert!(plan.works(Seating::OneCore).eq(Work::TUNNEL));
+    }
+
+    #[test]
+    fn a_quick_run_leaves_out_what_nothing_is_promised_of_unless_it_is_asked_for() {
+        let works = |plan: &Plan| plan.works(Seating::OneCore).collect::<Vec<_>>();
+        assert!(works(&plan(&[])).into_iter().eq(Work::ALL.into_iter().filter(|work| work.is_promised())));
+        assert_eq!(works(&plan(&[Measurement::Bulk])), [Work::BulkOneWay, Work::BulkBothWays]);
     }
 
     #[test]

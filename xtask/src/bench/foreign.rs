@@ -65,9 +65,13 @@ impl Foreign {
     ) -> Result<Option<Self>> {
         let home = Home::of(lab, pod);
         let plan = match proxy {
-            Proxy::None | Proxy::Ours | Proxy::Tunnel | Proxy::EnvoyTls | Proxy::EnvoyObservedTls => {
-                return Ok(None);
-            }
+            Proxy::None
+            | Proxy::Ours
+            | Proxy::OursHttp
+            | Proxy::Tunnel
+            | Proxy::HttpTunnel
+            | Proxy::EnvoyTls
+            | Proxy::EnvoyObservedTls => return Ok(None),
             Proxy::EnvoyTcp => envoy::plan(&home, envoy::TCP)?,
             Proxy::EnvoyHttp => envoy::plan(&home, envoy::HTTP)?,
             Proxy::EnvoyObserved => envoy_observed::plan(&home, server.collector)?,

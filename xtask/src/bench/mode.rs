@@ -36,6 +36,10 @@ pub(crate) enum Mode {
     EnvoyTlsIptables,
     /// Through a sidecar of ours on either side with a tunnel between the two, steered by eBPF.
     Tunnel,
+    /// Through a sidecar of ours that reads HTTP, with access log, traces and metrics; steered by eBPF.
+    HttpEbpf,
+    /// Through a sidecar of ours that does all of that on either side with a tunnel between the two, steered by eBPF.
+    HttpTunnel,
     /// Through Envoy as a sidecar has it: HTTP with access log, traces and statistics; steered by iptables.
     EnvoyObservedIptables,
     /// Through HAProxy as an HTTP proxy with a log, steered by iptables.
@@ -76,6 +80,10 @@ pub(crate) enum Proxy {
     EnvoyTls,
     /// Our tunnel between two sidecars.
     Tunnel,
+    /// Our sidecar, which reads them as HTTP, logs, counts and traces requests.
+    OursHttp,
+    /// Two sidecars of ours that do all that, with our tunnel between them.
+    HttpTunnel,
     /// Envoy, which reads them as HTTP, logs, counts and traces requests.
     EnvoyObserved,
     /// HAProxy, which reads them as HTTP/1.1 and logs requests.
@@ -99,7 +107,7 @@ impl Proxy {
     fn reads(self) -> Reads {
         match self {
             Self::EnvoyHttp | Self::HaproxyHttp => Reads::Http1,
-            Self::EnvoyObserved | Self::EnvoyObservedTls => Reads::Http,
+            Self::OursHttp | Self::HttpTunnel | Self::EnvoyObserved | Self::EnvoyObservedTls => Reads::Http,
             _ => Reads::Bytes,
         }
     }
@@ -107,7 +115,7 @@ impl Proxy {
 
 impl Mode {
     /// All of them, the reference first.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::NoCapture,
         Self::Direct,
         Self::RelayEbpf,
@@ -120,20 +128,24 @@ impl Mode {
         Self::NginxIptables,
         Self::EnvoyTlsIptables,
         Self::Tunnel,
+        Self::HttpEbpf,
         Self::EnvoyObservedIptables,
         Self::HaproxyHttpIptables,
         Self::EnvoyObservedTlsIptables,
+        Self::HttpTunnel,
     ];
 
     /// What is encrypted on its way, and what that is compared with.
     pub(crate) const TUNNELS: [Self; 3] = [Self::NoCapture, Self::EnvoyTlsIptables, Self::Tunnel];
 
     /// What reads requests as a sidecar does, and what that is compared with.
-    pub(crate) const HTTP: [Self; 4] = [
+    pub(crate) const HTTP: [Self; 6] = [
         Self::NoCapture,
+        Self::HttpEbpf,
         Self::EnvoyObservedIptables,
         Self::HaproxyHttpIptables,
         Self::EnvoyObservedTlsIptables,
+        Self::HttpTunnel,
     ];
 
     /// What tables call it, what names of things and fields call it, how connections come to the proxy, and what is in the
@@ -159,6 +171,8 @@ impl Mode {
                 ("Envoy mTLS, both sides", "envoy-tls-iptables", Iptables, Proxy::EnvoyTls)
             }
             Self::Tunnel => ("our tunnel, both sides", "tunnel", Ebpf, Proxy::Tunnel),
+            Self::HttpEbpf => ("our HTTP sidecar, eBPF", "http-ebpf", Ebpf, Proxy::OursHttp),
+            Self::HttpTunnel => ("our HTTP tunnel, both sides", "http-tunnel", Ebpf, Proxy::HttpTunnel),
             Self::EnvoyObservedIptables => {
                 ("Envoy HTTP sidecar, iptables", "envoy-observed", Iptables, Proxy::EnvoyObserved)
             }
@@ -195,9 +209,14 @@ impl Mode {
     pub(crate) fn hop(self) -> Hop {
         match self.proxy() {
             Proxy::None => Hop::None,
-            Proxy::EnvoyTls | Proxy::Tunnel | Proxy::EnvoyObservedTls => Hop::BothEnds,
+            Proxy::EnvoyTls | Proxy::Tunnel | Proxy::EnvoyObservedTls | Proxy::HttpTunnel => Hop::BothEnds,
             _ => Hop::Relay,
         }
+    }
+
+    /// Whether proxies of ours read requests, log, count and trace them.
+    pub(crate) fn observes(self) -> bool {
+        matches!(self.proxy(), Proxy::OursHttp | Proxy::HttpTunnel)
     }
 
     /// Whether the mode can carry a kind of work. At a fixed rate, which is half of what one hop can serve, two would have
@@ -220,11 +239,15 @@ impl Mode {
             (Capture::Iptables, Proxy::Ours) => ("iptables", "proxy"),
             (Capture::None | Capture::Iptables, _) => return None,
         };
-        Some(json!({
+        let mut sections = json!({
             "capture": { "mode": capture },
             "outbound": { "rules": [{ verdict: "10.78.0.0/24" }] },
             "inbound": { "ports": "none" },
-        }))
+        });
+        if self.observes() {
+            sections["http"] = json!({});
+        }
+        Some(sections)
     }
 }
 
@@ -294,7 +317,13 @@ mod tests {
     #[test]
     fn what_reads_http_2_is_compared_with_what_has_none_to_read() {
         let can = |work: Work| Mode::ALL.into_iter().filter(move |mode| mode.can(work));
-        let expected = [Mode::NoCapture, Mode::EnvoyObservedIptables, Mode::EnvoyObservedTlsIptables];
+        let expected = [
+            Mode::NoCapture,
+            Mode::HttpEbpf,
+            Mode::EnvoyObservedIptables,
+            Mode::EnvoyObservedTlsIptables,
+            Mode::HttpTunnel,
+        ];
         assert!(can(Work::Http2).eq(expected) && can(Work::Grpc).eq(expected));
     }
 }

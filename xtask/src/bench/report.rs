@@ -25,6 +25,7 @@ use super::growth::connections::Connections;
 use super::growth::workloads::Workloads;
 use super::hop::Hop;
 use super::machine::Machine;
+use super::observing::Observing;
 use super::prefixes::Prefixes;
 use super::rounds::{Comparison, Plan, Steered};
 use super::spread::Spread;
@@ -46,6 +47,7 @@ pub(crate) struct Report {
     pub(crate) connections: Option<Connections>,
     pub(crate) hop: Option<Hop>,
     pub(crate) streams: Option<Streams>,
+    pub(crate) observing: Option<Observing>,
     pub(crate) curves: Vec<Curve>,
     /// What the parts of a run tell of themselves, in their order: a title and a table.
     pub(crate) sections: Vec<(String, Table)>,
@@ -67,6 +69,7 @@ impl Report {
             connections: None,
             hop: None,
             streams: None,
+            observing: None,
             curves: Vec::new(),
             sections: Vec::new(),
             targets: Vec::new(),
@@ -144,6 +147,7 @@ impl Report {
             "curves": self.curves,
             "hop": self.hop,
             "streams": self.streams,
+            "observing": self.observing,
             "targets": promises::with_remarks(&self.targets, &self.machine),
             "notes": self.notes,
             "figures": figures,

@@ -1,6 +1,7 @@
 //! What was promised, held against what was measured. A miss stays visible as a miss.
 
 mod comparison;
+mod http;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use super::spread::Spread;
 use super::streams::{STREAMS, Streams};
 
 pub(crate) use comparison::of_comparison;
+pub(crate) use http::of_observing;
 
 /// One promise and its figure.
 #[derive(Debug, Clone, Serialize)]
@@ -48,6 +50,8 @@ pub(crate) enum Bound {
 pub(crate) enum Unit {
     /// A ratio within one run.
     Times,
+    /// Millionths of a second.
+    Microseconds,
     /// 1,000,000 bytes.
     Megabytes,
     /// 1,024 bytes.
@@ -109,6 +113,7 @@ impl Target {
     pub(crate) fn show(&self, figure: f64) -> String {
         match self.unit {
             Unit::Times => format!("{figure:.2}×"),
+            Unit::Microseconds => format!("{figure:.1} µs"),
             Unit::Megabytes => format!("{figure:.1} MB"),
             Unit::Kibibytes => format!("{figure:.1} KiB"),
             Unit::Connections => format!("{figure:.0}"),
@@ -200,7 +205,11 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_listed_all_the_same() {
-        let growth = of_workloads(None).into_iter().chain(of_connections(None)).chain(of_streams(None));
+        let growth = of_workloads(None)
+            .into_iter()
+            .chain(of_connections(None))
+            .chain(of_streams(None))
+            .chain(of_observing(None));
         let mut targets = of_prefixes(None).into_iter().chain(of_memory(None)).chain(growth);
         assert!(targets.all(|target| target.standing == Standing::NotMeasured));
     }

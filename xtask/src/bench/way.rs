@@ -83,7 +83,7 @@ impl Way {
     ) -> Result<Self> {
         let ends = Ends { client, server, at };
         let (near, far) = match mode.proxy() {
-            Proxy::Tunnel => tunnel(lab, mode, &ends)?,
+            Proxy::Tunnel | Proxy::HttpTunnel => tunnel(lab, mode, &ends)?,
             Proxy::EnvoyTls => encrypted(lab, mode, &ends, Carries::Bytes)?,
             Proxy::EnvoyObservedTls => encrypted(lab, mode, &ends, Carries::Requests)?,
             _ => (one_hop(lab, mode, &ends)?, Beside::default()),
@@ -124,6 +124,8 @@ impl Way {
     pub(super) fn steered(&self) -> Result<Option<u64>> {
         let by_ebpf = |sidecar: &Sidecar| sidecar.verdicts("outbound", "proxy");
         match (self.mode.capture(), &self.near.sidecar, &self.far.sidecar) {
+            // Who reads requests sends them on over as few streams as it takes.
+            (Capture::Ebpf, Some(near), Some(_)) if self.mode.observes() => by_ebpf(near).map(Some),
             // What the farther takes in comes by the tunnel: nothing else is captured there.
             (Capture::Ebpf, Some(near), Some(far)) => Ok(Some(by_ebpf(near)?.min(far.opened("inbound")?))),
             (Capture::Ebpf, Some(near), None) => by_ebpf(near).map(Some),
@@ -142,6 +144,11 @@ impl Way {
     }
 }
 
+/// Whether our sidecars log.
+fn log(mode: Mode) -> Log {
+    if mode.observes() { Log::Kept } else { Log::Off }
+}
+
 fn one_hop(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<Beside> {
     let foreign = Foreign::start(lab, ends.client, mode.proxy(), &ends.destination())?;
     if foreign.is_some() && mode.capture() == Capture::Iptables {
@@ -149,7 +156,7 @@ fn one_hop(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<Beside> {
     }
     let configuration = mode.configuration();
     let sidecar = configuration.map(|sections| match foreign {
-        None => Sidecar::start(lab, ends.client, &sections, Log::Off),
+        None => Sidecar::start(lab, ends.client, &sections, log(mode)),
         Some(_) => Sidecar::capture(lab, ends.client, &sections, foreign::PORT),
     });
     Ok(Beside { sidecar: sidecar.transpose()?, _foreign: foreign })
@@ -160,15 +167,15 @@ fn tunnel(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<(Beside, Beside)> {
     let authority = authority(lab, ends)?;
     let members = [Member::of("client", ends.client), Member::of("server", ends.server)];
     let sections = |member: &Member| {
-        let mut sections = member.sections(authority.directory(), &members);
         let more = mode.configuration().context("our tunnel has no configuration")?;
+        let mut sections = member.sections(authority.directory(), &members);
         for (name, section) in more.as_object().into_iter().flatten() {
             sections[name] = section.clone();
         }
         sections["relay"] = json!({ "max-connections": MOST_CONNECTIONS });
         anyhow::Ok(sections)
     };
-    let start = |pod, member| Sidecar::start(lab, pod, &sections(member)?, Log::Off);
+    let start = |pod, member| Sidecar::start(lab, pod, &sections(member)?, log(mode));
     let far = start(ends.server, &members[1])?;
     let near = start(ends.client, &members[0])?;
     let beside = |sidecar| Beside { sidecar: Some(sidecar), _foreign: None };

@@ -126,6 +126,11 @@ impl Work {
         self.service() == Service::Http2
     }
 
+    /// Whether anything is promised of it.
+    pub(crate) fn is_promised(self) -> bool {
+        !matches!(self, Self::PingPongLarge | Self::ShortConnections | Self::BulkBothWays)
+    }
+
     /// The server's port for it.
     pub(crate) fn port(self) -> u16 {
         self.service().port()

@@ -115,6 +115,8 @@ enum Client {
         #[arg(long)]
         rate: Option<f64>,
     },
+    /// Ask each of these once over HTTP, on a connection of its own
+    Tour { to: Vec<SocketAddr> },
     /// Ask over HTTP/2 on connections that stay open
     Http2 {
         to: SocketAddr,
@@ -159,6 +161,7 @@ impl Client {
             Self::Http { to, count, connections, rate: Some(rate) } => {
                 http::open_loop(to, connections, rate, count, ready)
             }
+            Self::Tour { to } => http::tour(&to, ready),
             Self::Http2 { to, count, connections, streams, speech } => {
                 let at_once = AtOnce { connections, streams };
                 http2::closed_loop(to, at_once, speech, limit(count), ready)

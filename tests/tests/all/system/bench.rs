@@ -68,7 +68,7 @@ fn a_smoke_run_of_the_bench_takes_every_way_and_tells_every_figure() {
     let samples = report["samples"].as_array().expect("samples");
     let counted = |sample: &Value| sample["whole"]["count"].as_u64().is_some_and(|count| count > 0);
     assert!(samples.iter().all(counted), "a sample counts nothing");
-    assert_eq!(texts(&report["samples"], "mode").len(), 15, "{:?}", texts(&report["samples"], "mode"));
+    assert_eq!(texts(&report["samples"], "mode").len(), 17, "{:?}", texts(&report["samples"], "mode"));
     assert_eq!(texts(&report["samples"], "work").len(), 12, "{:?}", texts(&report["samples"], "work"));
     let targets = report["targets"].as_array().expect("targets");
     // Once and briefly, what a proxy adds may be less than what noise adds.
@@ -79,7 +79,7 @@ fn a_smoke_run_of_the_bench_takes_every_way_and_tells_every_figure() {
         "{} targets, one without a figure: {unknown:?}",
         targets.len()
     );
-    for part in ["prefixes", "workloads", "connections", "memory", "streams", "hop"] {
+    for part in ["prefixes", "workloads", "connections", "memory", "streams", "observing", "hop"] {
         assert!(!report[part].is_null(), "nothing is told of {part}");
     }
 

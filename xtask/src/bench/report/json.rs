@@ -9,7 +9,7 @@ use super::super::spread::Spread;
 use crate::lab::peer::{Account, Latencies};
 
 /// What fields call the figures: what is counted, and in what.
-const FIELDS: [(&str, Figure); 16] = [
+const FIELDS: [(&str, Figure); 17] = [
     ("p50_us", Figure::P50),
     ("p90_us", Figure::P90),
     ("p99_us", Figure::P99),
@@ -18,6 +18,7 @@ const FIELDS: [(&str, Figure); 16] = [
     ("operations_per_second", Figure::Rate),
     ("gigabits_per_second", Figure::Throughput),
     ("proxy_cpu_us", Figure::ProxyCpu),
+    ("operations_per_cpu_second", Figure::PerCpuSecond),
     ("far_proxy_cpu_us", Figure::FarProxyCpu),
     ("client_cpu_us", Figure::ClientCpu),
     ("server_cpu_us", Figure::ServerCpu),
@@ -71,12 +72,15 @@ pub(super) fn ratios(comparison: &Comparison, plan: &Plan) -> Vec<Value> {
     ratios
 }
 
+/// What is measured so that it can be compared with the others.
+const OURS: [Mode; 4] = [Mode::RelayEbpf, Mode::Tunnel, Mode::HttpEbpf, Mode::HttpTunnel];
+
 fn pairs(modes: &[Mode]) -> Vec<(Mode, Mode)> {
     let says_something = |mode: Mode, over: Mode| {
         let same_proxy = mode.proxy() == over.proxy() && mode.capture() == Capture::Ebpf;
         let [reads, over_reads] = [mode, over].map(|mode| Mode::HTTP.contains(&mode));
         let is_like_it = over.hop() == mode.hop() && reads == over_reads;
-        let is_ours = [Mode::RelayEbpf, Mode::Tunnel].contains(&mode) && is_like_it;
+        let is_ours = OURS.contains(&mode) && is_like_it;
         mode != over && (over == Mode::NoCapture || is_ours || same_proxy)
     };
     let all = modes.iter().flat_map(|&mode| modes.iter().map(move |&over| (mode, over)));

@@ -18,6 +18,8 @@ pub(crate) enum Figure {
     Connect,
     /// Operations per second.
     Rate,
+    /// Operations per second of all proxies' time on a processor.
+    PerCpuSecond,
     /// What they carried, in Gbit/s.
     Throughput,
     /// Time of all proxies in the way on a processor, in microseconds.
@@ -69,7 +71,7 @@ impl Measure {
 impl Figure {
     pub(super) fn better(self) -> Better {
         match self {
-            Self::Rate | Self::Throughput => Better::More,
+            Self::Rate | Self::PerCpuSecond | Self::Throughput => Better::More,
             _ => Better::Less,
         }
     }
@@ -89,6 +91,9 @@ impl Sample {
             Figure::P999 => quantile(0.999),
             Figure::Connect => Some(answer.connect.as_ref()?.quantile(0.5) as f64 / 1e3),
             Figure::Rate => Some(answer.operations as f64 / answer.seconds),
+            Figure::PerCpuSecond => {
+                (proxies.cpu_ns > 0).then(|| answer.operations as f64 * 1e9 / proxies.cpu_ns as f64)
+            }
             Figure::Throughput => Some(answer.bytes as f64 * 8.0 / 1e9 / answer.seconds),
             Figure::ProxyCpu => microseconds_each(proxies.cpu_ns),
             Figure::FarProxyCpu => {
@@ -129,6 +134,7 @@ mod tests {
             (Figure::Rate, 8.0),
             (Figure::Throughput, 16.0),
             (Figure::ProxyCpu, 4.0),
+            (Figure::PerCpuSecond, 250_000.0),
             (Figure::ClientCpu, 2.0),
             (Figure::ServerCpu, 1.0),
             (Figure::Softirq, 10_000.0),

@@ -1,6 +1,6 @@
 //! What is promised of one way compared with another.
 
-use super::{Bound, Target, Unit};
+use super::{Bound, Target, Unit, http};
 use crate::bench::mode::Mode;
 use crate::bench::rounds::{Comparison, Figure, Measure, Plan};
 use crate::bench::seating::Seating;
@@ -22,19 +22,19 @@ const MOST_RESIDENT: f64 = 10.0;
 const MOST_RESIDENT_WITH_TUNNEL: f64 = 12.0;
 
 /// One mode is to be so much better than the best of others.
-struct Promise {
-    what: &'static str,
-    mode: Mode,
-    references: &'static [Mode],
-    work: Work,
-    measure: Measure,
-    limit: (Bound, f64),
-    columns: Columns,
+pub(super) struct Promise {
+    pub(super) what: &'static str,
+    pub(super) mode: Mode,
+    pub(super) references: &'static [Mode],
+    pub(super) work: Work,
+    pub(super) measure: Measure,
+    pub(super) limit: (Bound, f64),
+    pub(super) columns: Columns,
 }
 
 /// Where a promise is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Columns {
+pub(super) enum Columns {
     /// In every column.
     Every,
     /// Where everything shares one core, and nothing but work is measured.
@@ -140,7 +140,8 @@ const fn tunnel(
 pub(crate) fn of_comparison(comparison: &Comparison, plan: &Plan) -> Vec<Target> {
     let mut targets = Vec::new();
     let planned = |mode: &Mode| plan.modes.contains(mode);
-    for promise in PROMISES.iter().filter(|promise| planned(&promise.mode)) {
+    let promises = PROMISES.iter().chain(&http::PROMISES);
+    for promise in promises.filter(|promise| planned(&promise.mode)) {
         for seating in plan.seatings().filter(|seating| promise.is_for(*seating)) {
             if plan.turns.contains(&(promise.work, seating)) {
                 targets.push(promise.held_against(comparison, seating));
@@ -152,6 +153,9 @@ pub(crate) fn of_comparison(comparison: &Comparison, plan: &Plan) -> Vec<Target>
         let found = comparison.figure(mode, Work::HttpMany, seating, Figure::PeakRss);
         let what = format!("our relay, eBPF: peak resident memory ({})", Work::HttpMany.title());
         targets.push(Target::at_most(what, MOST_RESIDENT, Unit::Megabytes, found));
+    }
+    if planned(&Mode::HttpTunnel) && plan.turns.contains(&(Work::HttpMany, seating)) {
+        targets.push(http::of_pair(comparison, seating));
     }
     if planned(&Mode::Tunnel) && !plan.turns.is_empty() {
         for (side, whose) in [(Side::Near, "client"), (Side::Far, "server")] {
@@ -201,8 +205,8 @@ mod tests {
         };
         let targets = of_comparison(&Comparison::default(), &plan(&Work::ALL));
         let everywhere = PROMISES.iter().filter(|promise| promise.columns == Every).count();
-        // And what three proxies weigh.
-        assert_eq!(targets.len(), PROMISES.len() + everywhere + 3);
+        // And what three proxies weigh and two cost.
+        assert_eq!(targets.len(), PROMISES.len() + everywhere + http::PROMISES.len() + 4);
         assert!(targets.iter().all(|target| target.standing == Standing::NotMeasured));
         assert!(of_comparison(&Comparison::default(), &plan(&[])).is_empty());
     }

@@ -7,6 +7,7 @@ mod closed;
 mod connection;
 mod message;
 mod open;
+mod tour;
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +16,7 @@ use super::many;
 
 pub(super) use closed::closed_loop;
 pub(super) use open::open_loop;
+pub(super) use tour::tour;
 
 /// The same answer to every request: a hundred bytes.
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n\
