@@ -34,6 +34,7 @@ pub use settings::{
 pub use settings::{
     CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
 };
+pub use settings::{LogExport, TraceProtocol, TracingSettings};
 use sources::Sources;
 pub use watch::{Watch, watch};
 pub use workload::{WorkloadName, WorkloadNameError};
@@ -86,6 +87,8 @@ pub struct Config {
     pub admin: Option<AdminSettings>,
     /// Where connections are logged; nowhere if absent.
     pub access_log: Option<AccessLogSettings>,
+    /// Where spans of requests go; nothing is traced if absent.
+    pub tracing: Option<TracingSettings>,
 }
 
 impl Config {

@@ -80,7 +80,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// The new one cannot be started; the old one then stays.
-    pub fn export_to(&self, settings: Option<ExportSettings>) -> io::Result<()> {
+    pub fn export_to(&self, settings: Option<&ExportSettings>) -> io::Result<()> {
         let next = settings.map(|settings| Exporter::start(settings, &self.own)).transpose()?;
         let before = std::mem::replace(&mut *write(&self.outlets.exporter), next.map(Arc::new));
         if let Some(before) = before {

@@ -8,13 +8,17 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Pieces, Readiness};
 use crate::agent::refusals;
-use crate::config::{AdminSettings, Config, LogDestination, LogFormat};
+use crate::config::{
+    AdminSettings, Config, LogDestination, LogExport, LogFormat, TraceProtocol, TracingSettings,
+};
 use crate::datapath::{Counters, Denials};
 use crate::identity::Certificates;
 use crate::model::Direction;
 use crate::proxy::{Instance, TunnelCounts};
 use crate::sys::socket::listen_beside;
-use crate::telemetry::{Destination, Export, Format, Instances, LogSettings, Row, Telemetry};
+use crate::telemetry::{
+    Destination, Export, ExportProtocol, ExportSettings, Format, Instances, LogSettings, Row, Telemetry,
+};
 
 /// Adds what the kernel counts to the metrics, and what it refuses to the access log.
 pub(super) fn observe_kernel(
@@ -24,6 +28,13 @@ pub(super) fn observe_kernel(
 ) -> JoinHandle<()> {
     telemetry.add_source(Arc::new(move || kernel_rows(&counters)));
     tokio::spawn(refusals::tell(denials, Arc::clone(telemetry)))
+}
+
+/// Starts the exporter and opens the access log that a configuration asks for.
+pub(super) fn tell(telemetry: &Telemetry, config: &Config) -> Result<()> {
+    let exports = config.tracing.as_ref().map(exports);
+    telemetry.export_to(exports.as_ref()).context("export to the collector (tracing)")?;
+    log_accesses(telemetry, config)
 }
 
 /// Opens the access log that a configuration asks for.
@@ -37,9 +48,27 @@ pub(super) fn log_accesses(telemetry: &Telemetry, config: &Config) -> Result<()>
         LogFormat::Text => Format::Text,
         LogFormat::Json | LogFormat::Auto => Format::Json,
     };
+    let export = match settings.export {
+        LogExport::Never => Export::Never,
+        LogExport::Otlp => Export::AsLogs,
+    };
     telemetry
-        .log_to(Some(LogSettings { destination, format, fields: None, export: Export::Never }))
+        .log_to(Some(LogSettings { destination, format, fields: settings.fields.clone(), export }))
         .with_context(|| format!("open the access log {:?}", settings.destination))
+}
+
+fn exports(settings: &TracingSettings) -> ExportSettings {
+    let protocol = match settings.protocol {
+        TraceProtocol::Grpc => ExportProtocol::Grpc,
+        TraceProtocol::Http => ExportProtocol::Http,
+    };
+    ExportSettings {
+        endpoint: settings.endpoint.clone(),
+        protocol,
+        headers: settings.headers.clone(),
+        resource: settings.resource.clone(),
+        authorities: settings.authorities.clone(),
+    }
 }
 
 /// Serves readiness, liveness, metrics and what is known of the certificates.

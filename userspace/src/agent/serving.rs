@@ -82,7 +82,7 @@ impl Serving {
         };
         let identity = certificates.as_ref().map(|certificates| certificates.identity());
         let telemetry = Arc::new(Telemetry::new(Own { name: workload.clone(), identity })?);
-        observing::log_accesses(&telemetry, &config)?;
+        observing::tell(&telemetry, &config)?;
         let mut tasks = Vec::new();
         if let Some(settings) = &config.admin {
             let instances = Arc::new(Instances::default());
@@ -220,6 +220,7 @@ impl Serving {
         shared.instance.cut_off();
         shared.instance.idle().await;
         shared.telemetry.log_to(None).context("end the access log")?;
+        shared.telemetry.export_to(None).context("end the export")?;
         removed
     }
 }
@@ -256,7 +257,10 @@ impl Shared {
         self.instance.set_http(http(&new));
         self.instance.set_routing(routing(&new));
         self.rejections.tell(&new);
-        if new.access_log != running.access_log {
+        if new.tracing != running.tracing {
+            // The log too, which may go to the same collector.
+            observing::tell(&self.telemetry, &new)?;
+        } else if new.access_log != running.access_log {
             observing::log_accesses(&self.telemetry, &new)?;
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
@@ -336,6 +340,6 @@ fn http(config: &Config) -> HttpTerms {
         header_timeout: http.header_timeout,
         idle_timeout: http.idle_timeout,
         max_requests: http.max_requests,
-        sampling: None,
+        sampling: config.tracing.as_ref().map(|tracing| tracing.sampling),
     })
 }

@@ -7,7 +7,7 @@ use sidestep_abi::settings::OnFailure;
 use sidestep_abi::verdict::Verdict;
 
 use super::choice::choice;
-use crate::config::{AccessLogSettings, CaptureMode, Config, ConfigError, LogDestination, LogFormat};
+use crate::config::{AccessLogSettings, CaptureMode, Config, ConfigError, LogDestination};
 use crate::policy::{PolicyError, Rule, Target};
 
 /// Settings given as flags: each wins over the same setting of the file, rules are added to those of the file.
@@ -72,9 +72,9 @@ impl Overrides {
         config.capture.mode = self.capture.unwrap_or(config.capture.mode);
         config.capture.on_failure = self.on_failure.unwrap_or(config.capture.on_failure);
         if let Some(path) = &self.access_log {
-            let format = config.access_log.map_or(LogFormat::Auto, |log| log.format);
+            let destination = LogDestination::from(path.clone());
             config.access_log =
-                Some(AccessLogSettings { destination: LogDestination::from(path.clone()), format });
+                Some(AccessLogSettings { destination, ..config.access_log.unwrap_or_default() });
         }
         Ok(config)
     }

@@ -3,8 +3,10 @@
 use sidestep_abi::settings::OnFailure;
 use sidestep_abi::verdict::Verdict;
 
-use super::{CaptureMode, LogFormat, Looking, OriginateProtocol, ServeProtocol, Unknown};
-use crate::model::{Protocol, Reach};
+use super::{
+    CaptureMode, LogExport, LogFormat, Looking, OriginateProtocol, ServeProtocol, TraceProtocol, Unknown,
+};
+use crate::model::{Field, Parents, Protocol, Reach};
 use crate::policy::DenyWith;
 
 /// A type whose values are written as one of a few words.
@@ -82,4 +84,22 @@ impl Choice for Protocol {
         ("tls", Self::Tls),
         ("tcp", Self::Opaque),
     ];
+}
+
+impl Choice for TraceProtocol {
+    const WORDS: &'static [(&'static str, Self)] = &[("grpc", Self::Grpc), ("http", Self::Http)];
+}
+
+impl Choice for Parents {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("followed", Self::Followed), ("ignored", Self::Ignored)];
+}
+
+/// Whether lines go to the collector too.
+impl Choice for LogExport {
+    const WORDS: &'static [(&'static str, Self)] = &[("true", Self::Otlp), ("false", Self::Never)];
+}
+
+impl Choice for Field {
+    const WORDS: &'static [(&'static str, Self)] = Self::WORDS;
 }

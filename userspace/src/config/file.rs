@@ -17,8 +17,8 @@ use super::sources::Sources;
 use super::value::{Count, Hostname, OneOrMany, Patience, Timeout, Value};
 use super::yaml::{Part, section};
 use super::{
-    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, Config, ConfigError, IdentitySettings,
-    LogDestination, LogFormat, ROOT_NAMESPACE, RelaySettings, Resources, TunnelSettings, WorkloadName,
+    AdminSettings, CaptureMode, CaptureSettings, Config, ConfigError, IdentitySettings, ROOT_NAMESPACE,
+    RelaySettings, Resources, TunnelSettings, WorkloadName,
 };
 use crate::policy::{MutualTls, Subject};
 
@@ -29,6 +29,7 @@ mod inbound;
 mod mesh;
 mod outbound;
 mod rate_limits;
+mod tracing;
 
 use edge::{WrittenEdge, WrittenOrigination, WrittenTermination};
 use http::Http;
@@ -37,6 +38,7 @@ use inbound::Inbound;
 use mesh::{Own, WrittenService, WrittenWorkload};
 use outbound::Outbound;
 use rate_limits::WrittenRateLimit;
+use tracing::{AccessLog, Tracing};
 
 section!(Document {
     workload: Value<WorkloadName>,
@@ -57,7 +59,8 @@ section!(Document {
     routes: OneOrMany<PathBuf>,
     rate_limits: Vec<Spanned<WrittenRateLimit>>,
     admin: Admin,
-    access_log: AccessLog,
+    access_log: Spanned<AccessLog>,
+    tracing: Spanned<Tracing>,
 });
 section!(Capture {
     mode: Value<CaptureMode>,
@@ -72,7 +75,6 @@ section!(Relay {
     max_connections: Value<Count>,
 });
 section!(Tunnel { idle_timeout: Value<Timeout> });
-section!(AccessLog { path: Value<LogDestination>, format: Value<LogFormat> });
 
 /// `admin:` is the one section that means nothing without its field.
 #[derive(Debug, Deserialize)]
@@ -118,6 +120,8 @@ impl Document {
                 mutual_tls(files, own, &labels.collect(), root, part, sources)?
             }
         };
+        let tracing = self.tracing.map(|section| Tracing::settings(section, part)).transpose()?;
+        let access_log = self.access_log.map(|section| AccessLog::settings(section, tracing.as_ref(), part));
         let admin = self.admin.map(|admin| AdminSettings { address: admin.address.0 });
         let edge = WrittenEdge { originate: self.originate_tls, serve: self.serve_tls };
         let mut resources = Resources::default();
@@ -141,7 +145,8 @@ impl Document {
             rate_limits,
             root_namespace,
             admin,
-            access_log: self.access_log.map(AccessLog::settings),
+            access_log: access_log.transpose()?,
+            tracing,
             identity,
         })
     }
@@ -208,15 +213,6 @@ impl Tunnel {
         let defaults = TunnelSettings::default();
         TunnelSettings {
             idle_timeout: self.idle_timeout.map_or(defaults.idle_timeout, |Value(Timeout(it))| it),
-        }
-    }
-}
-
-impl AccessLog {
-    fn settings(self) -> AccessLogSettings {
-        AccessLogSettings {
-            destination: or(self.path, LogDestination::Stdout),
-            format: or(self.format, LogFormat::default()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod edge;
 mod http;
+mod tracing;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -11,13 +12,14 @@ use std::time::Duration;
 use sidestep_abi::settings::OnFailure;
 use sidestep_abi::verdict::Verdict;
 
-use crate::model::{Identity, TrustDomain};
+use crate::model::{Field, Identity, TrustDomain};
 use crate::policy::{DenyWith, Rules};
 
 pub use edge::{
     CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
 };
 pub use http::{HttpSettings, Looking};
+pub use tracing::{LogExport, TraceProtocol, TracingSettings};
 
 /// How connections get from the workload's sockets to the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,9 +153,10 @@ pub struct AdminSettings {
 }
 
 /// Where a log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LogDestination {
     /// `-`.
+    #[default]
     Stdout,
     /// A file that is appended to.
     File(PathBuf),
@@ -178,12 +181,16 @@ pub enum LogFormat {
 }
 
 /// `access-log:`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessLogSettings {
     /// `path`; default `-`, standard output.
     pub destination: LogDestination,
     /// `format`; default `auto`.
     pub format: LogFormat,
+    /// `fields` of every line; by default all that belong to it.
+    pub fields: Option<Vec<Field>>,
+    /// `otlp`; default `false`.
+    pub export: LogExport,
 }
 
 impl AccessLogSettings {

@@ -14,6 +14,7 @@ use crate::policy::{DenyWith, Rules};
 mod edge;
 mod mesh;
 mod routing;
+mod tracing;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(Path::new("f.yaml"), text)
@@ -107,7 +108,8 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(defaults.capture.on_failure, OnFailure::Closed);
     assert_eq!(defaults.inbound_ports(), InboundPorts::all());
     let log = config("access-log: {}").access_log.expect("a log");
-    assert_eq!(log, AccessLogSettings { destination: LogDestination::Stdout, format: LogFormat::Auto });
+    let (destination, format) = (LogDestination::Stdout, LogFormat::Auto);
+    assert_eq!(log, AccessLogSettings { destination, format, fields: None, export: LogExport::Never });
 }
 
 #[test]
@@ -217,7 +219,7 @@ fn unknown_repeated_and_missing_fields_are_refused() {
         "wrkload: web",
         "1:1: wrkload: expected one of workload, labels, identity, capture, outbound, inbound, relay, tunnel, http, \
          workloads, services, peer-authentication, root-namespace, originate-tls, serve-tls, routes, rate-limits, admin, access-log, \
-         found unknown field \"wrkload\"",
+         tracing, found unknown field \"wrkload\"",
     );
     refused(
         "outbound:\n  value: red\n",

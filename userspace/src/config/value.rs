@@ -18,9 +18,11 @@ use crate::policy::{PortSpan, Target};
 
 mod http;
 mod mesh;
+mod tracing;
 
 pub(super) use http::HeaderSize;
 pub(super) use mesh::{Hostname, Lifetime, Network, Port, ProbePath, SocketPath};
+pub(super) use tracing::Ratio;
 
 /// A type that is written as one piece of text.
 pub(super) trait Scalar: Sized {

@@ -128,10 +128,10 @@ impl Exporter {
     ///
     /// # Errors
     /// No thread can be started, or the authorities cannot be read.
-    pub fn start(settings: ExportSettings, own: &Own) -> io::Result<Self> {
+    pub fn start(settings: &ExportSettings, own: &Own) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let resource = Resource::of(own, &settings.resource);
-        let client = Client::new(&settings)?;
+        let client = Client::new(settings)?;
         let (end, ended) = mpsc::channel::<()>();
         let thread = Thread { shared: Arc::clone(&shared), resource, own: own.clone() };
         std::thread::Builder::new().name("otlp-export".to_owned()).spawn(move || {

@@ -61,6 +61,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    #[expect(clippy::needless_pass_by_value, reason = "errors are handed in by map_err")]
     fn later(why: impl ToString) -> Self {
         Self::Later { after: None, why: why.to_string() }
     }

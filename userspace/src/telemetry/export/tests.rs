@@ -25,7 +25,7 @@ fn settings(endpoint: &str, protocol: ExportProtocol) -> ExportSettings {
 }
 
 fn exporter(endpoint: &str, protocol: ExportProtocol) -> Exporter {
-    Exporter::start(settings(endpoint, protocol), &Own::named("web")).unwrap()
+    Exporter::start(&settings(endpoint, protocol), &Own::named("web")).unwrap()
 }
 
 /// A collector over HTTP that gives these answers, one after the other, and hands on what it was sent.
@@ -141,6 +141,6 @@ fn a_collector_that_says_nothing_does_not_keep_the_end() {
 fn authorities_that_cannot_be_read_are_named_before_anything_is_sent() {
     let mut settings = settings("https://collector:4317", ExportProtocol::Grpc);
     settings.authorities = Some("/nowhere/ca.pem".into());
-    let error = Exporter::start(settings, &Own::named("web")).unwrap_err();
+    let error = Exporter::start(&settings, &Own::named("web")).unwrap_err();
     assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
 }
