@@ -43,6 +43,8 @@ pub enum Need {
     StaticSidestep,
     /// An Envoy binary, named by `SIDESTEP_ENVOY`.
     Envoy,
+    /// The OpenTelemetry collector rotel, named by `SIDESTEP_ROTEL`.
+    Rotel,
     /// Python and its package `h2`, in a directory named by `SIDESTEP_H2`.
     ForeignHttp2,
     /// Python and its packages `grpcio` and `websockets`, in a directory named by `SIDESTEP_HTTP_PACKAGES`.
@@ -80,6 +82,11 @@ impl Need {
             }),
             Self::ForeignHttp2 => python("SIDESTEP_H2", &["h2"]),
             Self::ForeignHttp => python("SIDESTEP_HTTP_PACKAGES", &["grpc", "websockets"]),
+            Self::Rotel => {
+                let binary = std::env::var_os("SIDESTEP_ROTEL").map(PathBuf::from);
+                let there = binary.is_some_and(|binary| binary.is_file());
+                (!there).then(|| "needs the collector rotel; set SIDESTEP_ROTEL to its binary".into())
+            }
             Self::Envoy => envoy().is_none().then(|| "needs Envoy; set SIDESTEP_ENVOY to its binary".into()),
             Self::StaticSidestep => {
                 let binary = std::fs::read(sidestep::binary()).unwrap_or_default();

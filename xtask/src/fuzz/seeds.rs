@@ -11,7 +11,8 @@ use rcgen::{
 };
 
 /// Every target there is, by its name in tests/fuzz.
-pub(super) const TARGETS: [&str; 7] = ["leaf", "identity", "revocation", "bundle", "trace", "path", "route"];
+pub(super) const TARGETS: [&str; 8] =
+    ["leaf", "identity", "revocation", "bundle", "trace", "path", "route", "heads"];
 
 const NAME: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
@@ -24,6 +25,7 @@ pub(super) fn plant(target: &str, corpus: &Path) -> Result<()> {
         "trace" => contexts(),
         "path" => texts(&PATHS),
         "route" => texts(&ROUTES),
+        "heads" => heads(),
         _ => identities(),
     };
     for (index, seed) in seeds.iter().enumerate() {
@@ -31,6 +33,21 @@ pub(super) fn plant(target: &str, corpus: &Path) -> Result<()> {
         fs::write(&path, seed).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// First bytes of connections, and requests.
+fn heads() -> Vec<Vec<u8>> {
+    [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "\u{16}\u{3}\u{1}\0\u{5}",
+        "PING\r\n",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
 }
 
 /// A root and its key.

@@ -52,8 +52,22 @@ const HTTP: Parcel = Parcel {
     for_whom: "the system tests of gRPC and WebSocket",
 };
 
+/// A real OpenTelemetry collector. Python is only its parcel service.
+const ROTEL: Parcel = Parcel {
+    what: "the OpenTelemetry collector rotel",
+    directory: "rotel",
+    packages: &[("rotel", "0.0.1a15")],
+    heart: "rotel/rotel-agent",
+    for_whom: "the system tests of tracing",
+};
+
 /// All of them.
-pub(super) const PARCELS: [Parcel; 3] = [ENVOY, HTTP2, HTTP];
+pub(super) const PARCELS: [Parcel; 4] = [ENVOY, HTTP2, HTTP, ROTEL];
+
+/// Where the collector's binary is, if it has been installed.
+pub(crate) fn rotel_binary(workspace: &Workspace) -> Option<PathBuf> {
+    Some(ROTEL.at(workspace).join(ROTEL.heart)).filter(|binary| binary.is_file())
+}
 
 /// Where Envoy's binary is, if it has been installed.
 pub(crate) fn envoy_binary(workspace: &Workspace) -> Option<PathBuf> {

@@ -147,6 +147,9 @@ impl Subject {
         if let Some(packages) = setup::http_packages(workspace) {
             test.env("SIDESTEP_HTTP_PACKAGES", packages);
         }
+        if let Some(collector) = setup::rotel_binary(workspace) {
+            test.env("SIDESTEP_ROTEL", collector);
+        }
         if policy == Policy::MustRun {
             test.env("SIDESTEP_MUST_RUN", "1");
         }

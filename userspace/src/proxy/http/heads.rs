@@ -255,7 +255,7 @@ impl Head {
                 }
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.upgrade |= super::upgrade::is_real(value);
+                self.upgrade |= is_upgrade(value);
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = number(value, 10, LENGTH_DIGITS).ok_or(Violation::ContentLength)?;
@@ -288,6 +288,17 @@ impl Head {
             (false, _) => Ok(Next::RequestLine),
         }
     }
+}
+
+/// Whether the value of an Upgrade field asks for something that we take part in: not for HTTP/2, whose requests would pass
+/// by whoever looks at those of HTTP/1 (RFC 9113 has given that upgrade up).
+pub(super) fn is_upgrade(value: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|one| {
+        let protocol = one.trim_ascii();
+        !protocol.is_empty()
+            && !protocol.eq_ignore_ascii_case(b"h2c")
+            && !protocol.eq_ignore_ascii_case(b"h2")
+    })
 }
 
 /// Name and value of a field line (RFC 9112, section 5).

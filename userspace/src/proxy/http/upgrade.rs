@@ -12,18 +12,8 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
+use super::heads::is_upgrade;
 use super::io::Io;
-
-/// Whether the value of an Upgrade field asks for something that we take part in: not for HTTP/2, whose requests would pass
-/// by whoever looks at those of HTTP/1 (RFC 9113 has given that upgrade up).
-pub(super) fn is_real(value: &[u8]) -> bool {
-    value.split(|&byte| byte == b',').any(|one| {
-        let protocol = one.trim_ascii();
-        !protocol.is_empty()
-            && !protocol.eq_ignore_ascii_case(b"h2c")
-            && !protocol.eq_ignore_ascii_case(b"h2")
-    })
-}
 
 /// What a request wants to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +37,7 @@ impl Wish {
         }
         let has_body = headers.contains_key(TRANSFER_ENCODING)
             || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-        let asked = headers.get_all(UPGRADE).iter().any(|value| is_real(value.as_bytes()));
+        let asked = headers.get_all(UPGRADE).iter().any(|value| is_upgrade(value.as_bytes()));
         // The same question as in `heads`, which lets bytes pass unseen behind such a head.
         if asked && !has_body && request.version == Version::HTTP_11 { Self::Upgrade } else { Self::Answer }
     }

@@ -51,6 +51,11 @@ impl Tunnel {
         self.established
     }
 
+    /// The worker that it lives on.
+    pub(super) const fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
     /// Whether it carries nothing.
     pub(super) fn is_idle(&self) -> bool {
         self.streams.load(Ordering::Acquire) == 0

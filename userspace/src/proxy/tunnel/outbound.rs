@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::StatusCode;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::baggage::Baggage;
@@ -23,7 +22,7 @@ use crate::proxy::instance::Instance;
 use crate::proxy::leg::Leg;
 use crate::proxy::record::Record;
 use crate::proxy::route::Hop;
-use crate::proxy::workers::Seat;
+use crate::proxy::workers::{Elsewhere, Seat};
 
 /// Carries the connection of `client`, which is at `address`, to the end of `hop`.
 pub(in crate::proxy) async fn carry(
@@ -65,6 +64,12 @@ pub(in crate::proxy) struct Tunnelled {
     address: SocketAddr,
     /// The worker that the tunnel lives on.
     seat: Seat,
+}
+
+/// A place on the worker that a tunnel to the end of `hop` lives on, if one stands.
+pub(in crate::proxy) fn home(instance: &Instance, hop: &Hop) -> Option<Seat> {
+    let source = instance.tunnelling.as_ref()?.credentials.identity();
+    instance.pool.home(&Ends { source, destination: hop.identity.clone(), address: hop.tunnel })
 }
 
 /// Opens a stream to the end of `hop` for `client`; `trace` is that of what it is opened for, or else a new one.
@@ -127,25 +132,9 @@ pub(in crate::proxy) async fn relay(
     match client.moved_to(&runtime) {
         Ok(client) => {
             let relaying = relay_to_the_end(client, Direction::Outbound, channel, idle, record);
-            Elsewhere(runtime.spawn(relaying)).ended().await;
+            Elsewhere::spawn(&runtime, relaying).ended().await;
         }
         Err(source) => record.fail(Fault::new(Side::Agent, "move connection", source)),
-    }
-}
-
-/// A task on another worker that ends with whoever waits for it.
-struct Elsewhere(JoinHandle<()>);
-
-impl Elsewhere {
-    async fn ended(mut self) {
-        // An error is a panic, which was reported where it happened, or the end of the worker.
-        let _ = (&mut self.0).await;
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -147,6 +147,11 @@ impl Pool {
         Err(dial)
     }
 
+    /// A place where a tunnel between `ends` lives, if one stands.
+    pub(super) fn home(&self, ends: &Ends) -> Option<Seat> {
+        self.slots().get(ends)?.tunnels.first().map(|tunnel| tunnel.seat().another())
+    }
+
     /// Hands a tunnel out no more. Its streams live on.
     pub(super) fn retire(&self, ends: &Ends, tunnel: &Arc<Tunnel>) {
         self.change(ends, |slot| slot.tunnels.retain(|other| !Arc::ptr_eq(other, tunnel)));
