@@ -30,7 +30,7 @@ mod mesh;
 mod outbound;
 mod rate_limits;
 
-use edge::{WrittenEdge, WrittenOrigination, WrittenTermination};
+use edge::{WrittenEdge, WrittenExplicit, WrittenOrigination, WrittenTermination};
 use http::Http;
 use identity::WrittenIdentity;
 use inbound::Inbound;
@@ -54,6 +54,7 @@ section!(Document {
     root_namespace: Value<Hostname>,
     originate_tls: Vec<Spanned<WrittenOrigination>>,
     serve_tls: Vec<Spanned<WrittenTermination>>,
+    explicit: Spanned<WrittenExplicit>,
     routes: OneOrMany<PathBuf>,
     rate_limits: Vec<Spanned<WrittenRateLimit>>,
     admin: Admin,
@@ -119,7 +120,8 @@ impl Document {
             }
         };
         let admin = self.admin.map(|admin| AdminSettings { address: admin.address.0 });
-        let edge = WrittenEdge { originate: self.originate_tls, serve: self.serve_tls };
+        let edge =
+            WrittenEdge { originate: self.originate_tls, serve: self.serve_tls, explicit: self.explicit };
         let mut resources = Resources::default();
         for path in self.routes.into_iter().flat_map(OneOrMany::into_values) {
             let text = sources.read(&path)?;

@@ -14,6 +14,7 @@
 //! - `screen`: what is let in where only probes are
 //! - `forward`: one request; `choose`: where it goes; `hops`, `own`, `trace`: what it loses and gains on the way
 //! - `body`: bodies on their way; `telling`: what is told of a request; `failure`: what hyper's errors mean
+//! - `explicit`: requests that say themselves where they go; `translate`: HTTP/2 for an app that speaks HTTP/1.1
 //! - `pool`, `dialling`: connections to upstreams
 //! - `upgrade`: what stops being HTTP
 //! - `io`, `spawning`: what hyper runs on
@@ -22,13 +23,14 @@ mod body;
 pub(super) mod choose;
 pub mod detect;
 pub(super) mod dialling;
+mod explicit;
 mod failure;
 mod forward;
-mod front;
+pub(super) mod front;
 pub mod heads;
 mod hops;
 pub(super) mod intake;
-mod io;
+pub(super) mod io;
 pub(super) mod limit;
 pub(super) mod memory;
 mod own;
@@ -41,6 +43,7 @@ mod spawning;
 mod telling;
 pub(super) mod terms;
 mod trace;
+mod translate;
 mod upgrade;
 mod watch;
 
