@@ -199,6 +199,9 @@ pub(super) async fn attempt(
             Ok(lent) => lent,
             Err(Unreached { flag, fault }) => return Err(Failed { flag, fault, unsent: Some(request) }),
         };
+        if let Some(keeping) = endpoint.keeping {
+            lent.known.keep(keeping);
+        }
         if let Some((source, destination)) = &lent.known.proved {
             telling.proved(source, destination);
         }
