@@ -15,8 +15,8 @@ use super::body::Upload;
 use crate::model::{Identity, Protocol};
 use crate::proxy::route::Way;
 
-/// Connections of HTTP/1 that wait per way.
-const MOST_IDLE: usize = 64;
+/// Connections of HTTP/1 that wait per way: what was under way at once and no more goes on without being dialled anew.
+const MOST_IDLE: usize = 512;
 /// Requests that share one connection of HTTP/2; if the upstream allows fewer, the rest wait their turn there.
 const STREAMS: usize = 100;
 /// How long a connection may wait.
@@ -136,9 +136,17 @@ impl Pool {
     pub(super) fn take(self: &Arc<Self>, key: &Key) -> Option<Lent> {
         let mut slots = self.slots();
         let slot = slots.get_mut(key)?;
-        slot.waiting.retain(|waiting| !waiting.sender.is_closed());
-        // The one that was used last is the likeliest to live.
-        let found = slot.waiting.iter().rposition(|waiting| waiting.sender.is_free())?;
+        // The one that was used last is the likeliest to live. Behind it nobody looks: what has died there is swept.
+        let mut found = slot.waiting.len();
+        loop {
+            found = found.checked_sub(1)?;
+            let Waiting { sender, .. } = slot.waiting.get(found)?;
+            if sender.is_closed() {
+                slot.waiting.remove(found);
+            } else if sender.is_free() {
+                break;
+            }
+        }
         let waiting = slot.waiting.get_mut(found)?;
         let (sender, known) = if let Sender::Http2(sender, streams) = &waiting.sender {
             waiting.since = Instant::now();
