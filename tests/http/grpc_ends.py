@@ -166,7 +166,7 @@ def ask_large(address):
     tell(bytes=len(large), same=answer == large)
 
 
-def ask_many(address, count="2000"):
+def ask_many(address, count="1000"):
     """Many calls on one connection, 64 at a time."""
     with opened(address) as channel, futures.ThreadPoolExecutor(max_workers=64) as threads:
         call = channel.unary_unary(f"/{SERVICE}/Unary")
@@ -198,7 +198,7 @@ def ask_large(address):
     tell(bytes=len(large), same=answer == large)
 
 
-def ask_many(address, count="2000"):
+def ask_many(address, count="1000"):
     """Many calls at once on one connection."""
     good = 0
     with opened(address) as channel:

@@ -27,13 +27,15 @@ def echo(socket):
 
 def serve(address):
     host, port = split(address)
-    with listen(echo, host, port, max_size=LARGEST, subprotocols=["echo"]) as server:
+    with listen(echo, host, port, max_size=LARGEST, subprotocols=["echo"], compression=None) as server:
         tell(listening=address)
         server.serve_forever()
 
 
 def opened(address):
-    return connect(f"ws://{address}/echo?x=1", max_size=LARGEST, subprotocols=["echo"], proxy=None)
+    # Compressed, a megabyte of this kind would be a few kilobytes.
+    url = f"ws://{address}/echo?x=1"
+    return connect(url, max_size=LARGEST, subprotocols=["echo"], compression=None, proxy=None)
 
 
 def ask(address):

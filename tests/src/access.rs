@@ -1,4 +1,4 @@
-//! The product's access log as an oracle: one JSON object per ended connection.
+//! The product's access log as an oracle: one JSON object per ended connection or answered request.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::patience::eventually;
 /// One line of the access log.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Access {
-    /// When the connection began, RFC 3339.
+    /// When the connection or the request began, RFC 3339.
     pub time: String,
     /// Whose connection.
     pub workload: String,
@@ -22,9 +22,11 @@ pub struct Access {
     pub original_destination: Option<SocketAddr>,
     /// Where the instance dialled.
     pub upstream: Option<SocketAddr>,
-    /// `direct`, `proxy` or `deny`.
+    /// `direct`, `proxy` or `deny`; empty for a request, which has none of its own.
+    #[serde(default)]
     pub verdict: String,
     /// Why that verdict.
+    #[serde(default)]
     pub reason: String,
     /// How its bytes moved.
     pub tier: String,
@@ -46,6 +48,9 @@ pub struct Access {
     pub error: Option<String>,
     /// Whose fault that was: `workload`, `peer` or `agent`.
     pub error_side: Option<String>,
+    /// Everything else, such as what is known of a request alone.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A file that the product appends to.

@@ -5,6 +5,8 @@
 
 mod access;
 mod claims;
+mod golden;
+mod http;
 mod nginx;
 mod pcap;
 mod programs;
@@ -59,7 +61,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 fn tell(story: &mut Story, lab: &Lab) -> Result<()> {
     let stage = Stage::set(lab)?;
     strangers(story, &stage)?;
-    acquaintances(story, &stage)?;
+    let authority = Authority::establish(lab, "authority")?;
+    acquaintances(story, &stage, &authority)?;
+    observers(story, &stage, &authority)?;
     drop(stage);
     lab.patience().check()?;
     story.step("What it costs");
@@ -103,12 +107,11 @@ fn strangers(story: &mut Story, stage: &Stage<'_>) -> Result<()> {
 }
 
 /// The same two when each has an identity and knows the other's.
-fn acquaintances(story: &mut Story, stage: &Stage<'_>) -> Result<()> {
+fn acquaintances(story: &mut Story, stage: &Stage<'_>, authority: &Authority) -> Result<()> {
     let lab = stage.lab;
     lab.patience().check()?;
     story.step("The same two with identities: a tunnel between them");
     story.tell("$ sidestep ca init");
-    let authority = Authority::establish(lab, "authority")?;
     let policy = tunnel::Policy::permissive(lab)?;
     let tap = tunnel::tap(stage, "tunnel")?;
     let scene = Scene::of_acquaintances(stage, authority.directory(), policy.path())?;
@@ -125,6 +128,16 @@ fn acquaintances(story: &mut Story, stage: &Stage<'_>) -> Result<()> {
     }
     lab.patience().check()?;
     story.step("Both sidecars stop");
+    claims::stopped(story, scene);
+    Ok(())
+}
+
+/// The same two when they look at what the tunnel carries.
+fn observers(story: &mut Story, stage: &Stage<'_>, authority: &Authority) -> Result<()> {
+    stage.lab.patience().check()?;
+    story.step("The same two with `http: {}`: traces, metrics and a line for each request");
+    let scene = Scene::of_observers(stage, authority.directory())?;
+    http::looked_at(story, &scene);
     claims::stopped(story, scene);
     Ok(())
 }

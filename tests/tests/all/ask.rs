@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use sidestep_tests::peer::Dialled;
+use sidestep_tests::place::peer_binary;
 use sidestep_tests::{Event, Pod, Process, eventually};
 
 /// Hands on a server once its listener stands.
@@ -30,6 +31,15 @@ pub(crate) fn pair_with_bounded_buffers() -> (Pod, Pod) {
 /// Runs the `connect` peer in the pod's app cgroup to its end.
 pub(crate) fn connect(pod: &Pod, line: &str) -> Dialled {
     let client = pod.app().peer(&format!("connect {line}"));
+    let dialled = dialled(&client);
+    client.succeed();
+    dialled
+}
+
+/// The same for what may hold blanks: connects, sends, and reads until the server has closed.
+pub(crate) fn connect_and_send(pod: &Pod, address: SocketAddr, text: &str) -> Dialled {
+    let address = address.to_string();
+    let client = pod.app().start(peer_binary(), ["connect", &address, "--send", text]);
     let dialled = dialled(&client);
     client.succeed();
     dialled

@@ -7,6 +7,7 @@ mod databases;
 mod download;
 mod edge;
 mod envoy;
+mod http;
 mod instructions;
 mod laptop;
 mod podman;

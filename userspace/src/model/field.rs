@@ -93,6 +93,8 @@ fields! {
     TraceId = "trace_id" Always,
     /// The span of this hop.
     SpanId = "span_id" OfRequests,
+    /// The span that it is a part of.
+    ParentSpanId = "parent_span_id" OfRequests,
     /// `X-Request-Id`.
     RequestId = "request_id" OfRequests,
     /// `User-Agent`.

@@ -16,6 +16,7 @@ pub(super) struct Nginx {
     /// Ends it when dropped; its worker goes with the pod's cgroup.
     program: Program,
     access_log: PathBuf,
+    traces: PathBuf,
 }
 
 impl Nginx {
@@ -30,7 +31,7 @@ impl Nginx {
         // -e and -p: or it would open the machine's own log before it has read where ours is.
         command.arg("-p").arg(&home).arg("-e").arg(home.join("error.log")).arg("-c").arg(&configuration);
         let program = Program::start("nginx", command, lab.file("nginx.log"))?;
-        Ok(Self { program, access_log: home.join("access.log") })
+        Ok(Self { program, access_log: home.join("access.log"), traces: home.join("traces.log") })
     }
 
     /// Fails if it has ended.
@@ -42,6 +43,12 @@ impl Nginx {
     pub(super) fn line_about(&self, path: &str) -> Option<String> {
         let log = fs::read_to_string(&self.access_log).unwrap_or_default();
         log.lines().find(|line| line.contains(&format!("\"GET {path} "))).map(str::to_owned)
+    }
+
+    /// The `traceparent` that it was sent with the request for a path, if that has been answered.
+    pub(super) fn parent_of(&self, path: &str) -> Option<String> {
+        let log = fs::read_to_string(&self.traces).unwrap_or_default();
+        log.lines().find_map(|line| line.strip_prefix(path)?.strip_prefix(' ').map(str::to_owned))
     }
 }
 
@@ -59,7 +66,10 @@ fn configured(home: &str, ports: &[u16]) -> String {
          http {{\n{temporary}  \
          log_format seen '$remote_addr -> $server_addr:$server_port \"$request\" $status';\n  \
          access_log {home}/access.log seen;\n  \
-         server {{\n{listen}    location / {{ return 200 \"{GREETING}\\n\"; }}\n  }}\n}}\n"
+         log_format told '$request_uri $http_traceparent';\n  \
+         access_log {home}/traces.log told;\n  \
+         server {{\n{listen}    location / {{ return 200 \"{GREETING}\\n\"; }}\n    \
+         location /missing {{ return 404; }}\n  }}\n}}\n"
     )
 }
 

@@ -76,6 +76,12 @@ impl<'a> Stage<'a> {
         self.lab.patience().up_to(LOGGING).until(&what, || Ok(self.nginx.line_about(path)))
     }
 
+    /// Waits for the `traceparent` that nginx was sent with the request for a path.
+    pub(super) fn nginx_parent(&self, path: &str) -> Result<String> {
+        let what = format!("the traceparent of {path} in nginx's log");
+        self.lab.patience().up_to(LOGGING).until(&what, || Ok(self.nginx.parent_of(path)))
+    }
+
     /// The members of the mesh: the client and the server. The third pod is nobody.
     pub(super) fn members(&self) -> [Member; 2] {
         [Member::of("client", &self.client), Member::of("server", &self.server)]
@@ -99,6 +105,19 @@ impl<'a> Scene<'a> {
         let members = stage.members();
         let [client, mut server] = members.each_ref().map(|member| member.sections(authority, &members));
         server["peer-authentication"] = json!([policy]);
+        Self::set(stage, &client, &server)
+    }
+
+    /// Two sidecars that know each other and look at HTTP.
+    pub(super) fn of_observers(stage: &'a Stage<'a>, authority: &Path) -> Result<Self> {
+        let members = stage.members();
+        let [client, server] = members.each_ref().map(|member| {
+            let mut sections = member.sections(authority, &members);
+            sections["http"] = json!({});
+            // Nobody listens there: what a collector would be told is in the access logs too.
+            sections["tracing"] = json!({ "endpoint": "http://127.0.0.1:4317", "sampling": 1.0 });
+            sections
+        });
         Self::set(stage, &client, &server)
     }
 

@@ -140,12 +140,17 @@ impl Sidecar {
         self.counted("sidestep_connections_opened_total", &[("direction", direction)])
     }
 
-    fn counted(&self, metric: &str, labels: &[(&str, &str)]) -> Result<u64> {
+    /// Its metrics now, in Prometheus' text format.
+    pub(crate) fn metrics(&self) -> Result<String> {
         let answer = self.ask("/metrics")?;
         if answer.status != 200 {
             bail!("expected metrics from {}, found status {}", self.pod.name(), answer.status);
         }
-        Ok(sum(&answer.body, metric, labels))
+        Ok(answer.body)
+    }
+
+    fn counted(&self, metric: &str, labels: &[(&str, &str)]) -> Result<u64> {
+        Ok(sum(&self.metrics()?, metric, labels))
     }
 
     fn ask(&self, path: &str) -> Result<Answer> {

@@ -63,7 +63,7 @@ fn redis_benchmark_finishes_through_two_instances() {
 }
 
 /// MariaDB on its own port.
-fn mariadb(pod: &Pod) -> Server {
+pub(super) fn mariadb(pod: &Pod) -> Server {
     Server::start(pod.app(), "mariadbd", |directory| {
         hand_over(directory, "mysql");
         let data = directory.display();

@@ -49,7 +49,7 @@ fn a_requests_json_has_every_key_in_a_stable_order() {
          \"route\":\"shop/db/1\",\"service\":\"db.shop.svc.cluster.local\",\
          \"source_principal\":\"spiffe://cluster.local/ns/shop/sa/web\",\
          \"destination_principal\":\"spiffe://cluster.local/ns/shop/sa/db\",\"peer_workload\":\"shop/db-0\",\
-         \"trace_id\":\"0102030405060708090a0b0c0d0e0f10\",\"span_id\":\"1112131415161718\",\
+         \"trace_id\":\"0102030405060708090a0b0c0d0e0f10\",\"span_id\":\"1112131415161718\",\"parent_span_id\":null,\
          \"request_id\":\"e7b0\",\"user_agent\":\"curl/8\",\"bytes_sent\":78,\"bytes_received\":1234,\
          \"duration_ms\":7.234,\"upstream_ms\":5.000,\"proxy_ms\":2.233,\"attempts\":1,\"error\":null,\
          \"error_side\":null}\n"
@@ -161,5 +161,5 @@ fn a_trace_that_nobody_else_knows_is_not_told() {
     exchange.span =
         crate::model::Context::default().child(None, crate::model::RandomIds { trace: 1, span: 2 });
     let line = json(&request(exchange));
-    assert!(line.contains("\"trace_id\":null,\"span_id\":null"), "{line}");
+    assert!(line.contains("\"trace_id\":null,\"span_id\":null,\"parent_span_id\":null"), "{line}");
 }

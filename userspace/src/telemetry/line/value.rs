@@ -82,6 +82,7 @@ fn of_connection(field: Field, ended: &Ended) -> Value<'_> {
         | Field::ResponseFlags
         | Field::Route
         | Field::SpanId
+        | Field::ParentSpanId
         | Field::RequestId
         | Field::UserAgent
         | Field::UpstreamMs
@@ -123,6 +124,7 @@ fn of_request(field: Field, exchange: &Exchange) -> Value<'_> {
         ),
         Field::TraceId => Value::or_null(known.map(|span| Value::Trace(span.own.trace))),
         Field::SpanId => Value::or_null(known.map(|Span { own, .. }| Value::Span(own.span))),
+        Field::ParentSpanId => Value::or_null(known.and_then(|span| span.parent).map(Value::Span)),
         Field::RequestId => Value::text(request.request_id.as_deref(), REQUEST_ID),
         Field::UserAgent => Value::text(request.user_agent.as_deref(), AGENT),
         Field::BytesSent => Value::Number(exchange.request_bytes),
