@@ -71,7 +71,7 @@ async fn direct(front: &Front, parts: &mut Parts) -> Result<OriginalDst, Lost> {
         let remote = remote(&text).ok_or(malformed)?;
         let (original, _service) = find(&front.instance, &remote, Names::All, local).await?;
         let target = parts.uri.path_and_query().cloned();
-        return Ok(rewrite(parts, target, &text).ok_or(malformed).map(|()| original)?);
+        return rewrite(parts, target, &text).ok_or(malformed).map(|()| original);
     }
     let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     let rest = target.strip_prefix(PROXY).ok_or(Lost::new(404, POSSIBLE))?;
