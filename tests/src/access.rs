@@ -22,9 +22,11 @@ pub struct Access {
     pub original_destination: Option<SocketAddr>,
     /// Where the instance dialled.
     pub upstream: Option<SocketAddr>,
-    /// `direct`, `proxy` or `deny`.
+    /// `direct`, `proxy` or `deny`; empty for a request, which has none of its own.
+    #[serde(default)]
     pub verdict: String,
     /// Why that verdict.
+    #[serde(default)]
     pub reason: String,
     /// How its bytes moved.
     pub tier: String,
