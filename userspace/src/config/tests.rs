@@ -12,6 +12,7 @@ use super::*;
 use crate::policy::{DenyWith, Rules};
 
 mod edge;
+mod http;
 mod mesh;
 mod routing;
 mod tracing;
