@@ -144,6 +144,7 @@ impl Config {
             ("capture.on-failure", old.on_failure != new_capture.on_failure),
             ("capture.cgroup-mount", old.cgroup_mount != new_capture.cgroup_mount),
             ("capture.cgroup", old.cgroup != new_capture.cgroup),
+            ("explicit", self.edge.explicit != new.edge.explicit),
             ("serve-tls", self.edge.serve != new.edge.serve),
             ("originate-tls", self.edge.originate != new.edge.originate),
             ("admin.address", self.admin != new.admin),

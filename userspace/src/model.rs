@@ -17,8 +17,8 @@ mod trace;
 pub use address::{ClientAddr, OriginalDst, UpstreamAddr};
 pub use connection::{Ended, Fault, Observer, Side, Tier, Traffic};
 pub use directory::{
-    Destination, Directory, DirectoryBuilder, DirectoryError, Reach, Service, ServicePort, TUNNEL_PORT,
-    Workload, tunnel_address,
+    Ambiguous, Destination, Directory, DirectoryBuilder, DirectoryError, Reach, Service, ServicePort,
+    TUNNEL_PORT, Workload, tunnel_address,
 };
 pub use exchange::{Answer, Exchange, Flag, Flags, Request, RequestKind};
 pub use field::{Field, Told};

@@ -4,6 +4,7 @@
 //! minutes to build for the fuzzer and is not what is looked at here.
 #![allow(dead_code, unused_imports, reason = "what is not fuzzed is built in with its file")]
 
+pub mod edge;
 pub mod http;
 pub mod identity;
 pub mod model;

@@ -5,12 +5,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::{future, io};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::agent::ebpf::{self, EbpfCapture, Fixed, Targets};
 use crate::agent::iptables::IptablesCapture;
 use crate::agent::listeners::{Listeners, Steering};
-use crate::agent::scope::Scope;
+use crate::agent::scope::{NOTHING_TO_CAPTURE, Scope};
 use crate::config::{CaptureMode, Config};
 use crate::datapath::{self, Counters, Datapath, Denials, Place};
 use crate::model::{ClientAddr, OriginalDst, Reason};
@@ -95,6 +95,7 @@ impl Capture {
 fn prepare_ebpf(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Prepared> {
     let mut listeners = Listeners::open_outbound(Steering::Sockmap)?;
     let (pins, mounting, workload_cgroup, instance_cgroup) = match scope {
+        Scope::Here => bail!(NOTHING_TO_CAPTURE),
         Scope::Run(cgroups) => (cgroups.pins_name(), Mounting::Allowed, &cgroups.workload, 0),
         Scope::Pod(pod) => {
             pod.expect_below(std::process::id())?;
@@ -140,6 +141,7 @@ fn prepare_iptables(config: &Config, scope: &Scope<'_>) -> Result<Prepared> {
 /// Where the programs of a scope attach.
 fn place(scope: &Scope<'_>) -> Result<Place> {
     Ok(match scope {
+        Scope::Here => bail!(NOTHING_TO_CAPTURE),
         Scope::Run(cgroups) => Place {
             workload: cgroups.workload.open().context("open the command's cgroup")?,
             handoff: cgroups.root().open().context("open the cgroup of this run")?,

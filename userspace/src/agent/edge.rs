@@ -11,13 +11,14 @@ use crate::config::{
     CertificateFiles, Config, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
 };
 use crate::identity::host::{self, HostFiles};
-use crate::model::{Host, UpstreamAddr};
+use crate::model::{Host, Protocol, UpstreamAddr};
 use crate::proxy::{Edge, Entry, Negotiation, Origination, Termination};
 use crate::sys::socket::listen_beside;
 
 /// What is said in TLS of the protocol within it (ALPN): nothing, unless it is known.
 const UNSAID: &[&[u8]] = &[];
 const HTTP1: &[&[u8]] = &[b"http/1.1"];
+const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 const HTTP2: &[&[u8]] = &[b"h2"];
 
 /// Opens what a configuration asks for. Nothing is accepted yet.
@@ -36,18 +37,24 @@ pub(super) fn open(config: &Config) -> Result<Vec<(TcpListener, Entry)>> {
         });
         opened.with_context(|| format!("serve TLS at {} (serve-tls)", settings.listen))
     });
-    originate.chain(serve).collect()
+    let explicit = config.edge.explicit.map(|address| {
+        let listener = listen_beside(address).with_context(|| {
+            format!("listen at {address} for programs that address us (explicit.address)")
+        })?;
+        Ok((listener, Entry::Edge(Edge::Explicit)))
+    });
+    originate.chain(serve).chain(explicit).collect()
 }
 
 fn terminate(settings: &ServeSettings) -> Result<Termination> {
-    let protocols = match settings.protocol {
-        ServeProtocol::Http => HTTP1,
-        ServeProtocol::Http2 => HTTP2,
-        ServeProtocol::Tcp => UNSAID,
+    let (protocols, app) = match settings.protocol {
+        ServeProtocol::Http => (HTTP, Some(Protocol::Http1)),
+        ServeProtocol::Http2 => (HTTP2, Some(Protocol::Http2)),
+        ServeProtocol::Tcp => (UNSAID, None),
     };
     let followed = host::server(files(&settings.certificate), settings.client_ca.clone(), protocols);
     let followed = followed.map_err(|error| anyhow!(error))?;
-    Ok(Termination::new(UpstreamAddr(settings.to), Box::new(move || followed.current())))
+    Ok(Termination::new(UpstreamAddr(settings.to), app, Box::new(move || followed.current())))
 }
 
 fn originate(settings: &OriginateSettings) -> Result<Origination> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::agent::listeners::{Inbound, Listeners, port};
 use crate::agent::scope;
@@ -34,6 +34,7 @@ impl IptablesCapture {
         let below_root = |cgroup: &Cgroup| cgroup.below_mount(config.capture.cgroup_mount.as_deref());
         let scope = match scope {
             scope::Scope::Run(cgroups) => Scope::Cgroup(below_root(&cgroups.workload)?),
+            scope::Scope::Here => bail!(scope::NOTHING_TO_CAPTURE),
             scope::Scope::Pod(pod) => Scope::Namespace { exempt: Exempt::Cgroup(below_root(&pod.own)?) },
         };
         let ports = |listeners: &Option<Inbound>| listeners.as_ref().map(Inbound::ports).transpose();

@@ -26,7 +26,12 @@ pub(super) enum Scope<'a> {
     Run(&'a RunCgroups),
     /// The pod that this process lives in.
     Pod(Pod),
+    /// Wherever this process is: nothing is captured, and so no cgroup is looked for, which a container may not even see.
+    Here,
 }
+
+/// Why nothing can be captured of [`Scope::Here`].
+pub(super) const NOTHING_TO_CAPTURE: &str = "expected a workload to capture, found none";
 
 /// A pod, seen from a process in it.
 pub(super) struct Pod {

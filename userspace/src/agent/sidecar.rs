@@ -7,7 +7,7 @@ use crate::agent::check::preflight;
 use crate::agent::scope::{Pod, Scope};
 use crate::agent::serving::Serving;
 use crate::cli::SidecarArgs;
-use crate::config::watch;
+use crate::config::{CaptureMode, watch};
 use crate::sys::descriptors;
 
 /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reopens the access log.
@@ -21,8 +21,11 @@ pub(super) async fn serve(args: SidecarArgs) -> Result<()> {
     let config = args.configure(file);
     preflight(config.capture.mode)?;
     descriptors::raise().context("raise the limit on open descriptors")?;
-    let pod = Pod::find(&config)?;
-    let mut serving = Serving::start(config, Scope::Pod(pod)).await?;
+    let scope = match config.capture.mode {
+        CaptureMode::None => Scope::Here,
+        CaptureMode::Ebpf | CaptureMode::Iptables => Scope::Pod(Pod::find(&config)?),
+    };
+    let mut serving = Serving::start(config, scope).await?;
     serving.follow(changes, Box::new(move |file| Ok(args.configure(file))));
     serving.ready();
     loop {

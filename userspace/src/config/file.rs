@@ -31,7 +31,7 @@ mod outbound;
 mod rate_limits;
 mod tracing;
 
-use edge::{WrittenEdge, WrittenOrigination, WrittenTermination};
+use edge::{WrittenEdge, WrittenExplicit, WrittenOrigination, WrittenTermination};
 use http::Http;
 use identity::WrittenIdentity;
 use inbound::Inbound;
@@ -56,6 +56,7 @@ section!(Document {
     root_namespace: Value<Hostname>,
     originate_tls: Vec<Spanned<WrittenOrigination>>,
     serve_tls: Vec<Spanned<WrittenTermination>>,
+    explicit: Spanned<WrittenExplicit>,
     routes: OneOrMany<PathBuf>,
     rate_limits: Vec<Spanned<WrittenRateLimit>>,
     admin: Admin,
@@ -123,7 +124,8 @@ impl Document {
         let tracing = self.tracing.map(|section| Tracing::settings(section, part)).transpose()?;
         let access_log = self.access_log.map(|section| AccessLog::settings(section, tracing.as_ref(), part));
         let admin = self.admin.map(|admin| AdminSettings { address: admin.address.0 });
-        let edge = WrittenEdge { originate: self.originate_tls, serve: self.serve_tls };
+        let edge =
+            WrittenEdge { originate: self.originate_tls, serve: self.serve_tls, explicit: self.explicit };
         let mut resources = Resources::default();
         for path in self.routes.into_iter().flat_map(OneOrMany::into_values) {
             let text = sources.read(&path)?;

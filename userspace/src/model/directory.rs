@@ -3,7 +3,7 @@
 //! A snapshot: replaced as a whole, never changed. Whoever fills it (the configuration file, later a feed) has checked
 //! it through [`DirectoryBuilder`]; whoever reads it decides what a destination means.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -82,7 +82,13 @@ pub enum Destination<'a> {
 pub struct Directory {
     workloads: HashMap<IpAddr, Arc<Workload>>,
     services: HashMap<IpAddr, Arc<Service>>,
+    /// By hostname.
+    names: BTreeMap<String, Arc<Service>>,
 }
+
+/// Several services have a hostname that begins with the labels that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
 
 impl Directory {
     /// What `original` stands for.
@@ -96,6 +102,23 @@ impl Directory {
         match service.ports.iter().find(|known| known.port == port) {
             Some(&port) => Destination::Service { service, port },
             None => Destination::NoSuchPort(service),
+        }
+    }
+
+    /// The service whose hostname is `name`, or else the one whose hostname begins with these labels.
+    ///
+    /// # Errors
+    /// Several begin with them.
+    pub fn service_named(&self, name: &str) -> Result<Option<&Arc<Service>>, Ambiguous> {
+        if let Some(service) = self.names.get(name) {
+            return Ok(Some(service));
+        }
+        let labels = format!("{name}.");
+        let mut found =
+            self.names.range(labels.clone()..).take_while(|(hostname, _)| hostname.starts_with(&labels));
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(Ambiguous),
+            (one, _) => Ok(one.map(|(_, service)| service)),
         }
     }
 
@@ -144,6 +167,7 @@ impl DirectoryBuilder {
             self.expect_free(address)?;
             self.0.services.insert(address, Arc::clone(&service));
         }
+        self.0.names.insert(service.hostname.clone(), service);
         Ok(())
     }
 

@@ -218,7 +218,7 @@ pub(super) fn tell_refused(
 }
 
 /// What a destination is declared to speak.
-fn declared(instance: &Instance, direction: Direction, original: OriginalDst) -> Option<Protocol> {
+pub(super) fn declared(instance: &Instance, direction: Direction, original: OriginalDst) -> Option<Protocol> {
     if direction == Direction::Inbound {
         return None;
     }

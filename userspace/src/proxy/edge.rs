@@ -6,12 +6,14 @@
 //! # Layout
 //! - `originate`: adds TLS towards a service elsewhere
 //! - `terminate`: takes TLS off for an app that speaks none
+//! - `explicit`: a proxy for programs that address it themselves
 //! - `mysql`, `postgres`: how these two begin to speak TLS
 //! - `reach`: a host by name or address becomes a connection, if policy lets it
 //! - `pump`: bytes between a socket and a TLS connection
 //! - `exact`: pieces of known length
 
 pub(super) mod exact;
+pub(super) mod explicit;
 mod mysql;
 mod originate;
 mod postgres;
@@ -40,7 +42,7 @@ use super::record::Record;
 use super::tunnel::HANDSHAKES;
 use super::tunnel::wire::Wire;
 use super::workers::Seat;
-use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Remote, Side, UpstreamAddr};
+use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Protocol, Reason, Remote, Side, UpstreamAddr};
 
 /// What a listener at the edge is for.
 #[derive(Clone, Debug)]
@@ -49,13 +51,15 @@ pub enum Edge {
     Originate(Arc<Origination>),
     /// Takes TLS off connections from others.
     Terminate(Arc<Termination>),
+    /// Is a proxy for programs that address it themselves.
+    Explicit,
 }
 
 impl Edge {
     /// Which way its connections go.
     pub(super) const fn direction(&self) -> Direction {
         match self {
-            Self::Originate(_) => Direction::Outbound,
+            Self::Originate(_) | Self::Explicit => Direction::Outbound,
             Self::Terminate(_) => Direction::Inbound,
         }
     }
@@ -93,16 +97,22 @@ impl fmt::Debug for Origination {
 /// TLS for an app that speaks none and listens on loopback only.
 pub struct Termination {
     to: UpstreamAddr,
+    /// Which HTTP the app speaks, if any.
+    app: Option<Protocol>,
     tls: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
     /// Places for handshakes: whoever has not finished one cannot make us hold more than this.
     handshakes: Semaphore,
 }
 
 impl Termination {
-    /// In front of an app at `to`; `tls` says how it is to be spoken now.
+    /// In front of an app at `to` that speaks `app`, if that is HTTP; `tls` says how it is to be spoken now.
     #[must_use]
-    pub fn new(to: UpstreamAddr, tls: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>) -> Self {
-        Self { to, tls, handshakes: Semaphore::new(HANDSHAKES) }
+    pub fn new(
+        to: UpstreamAddr,
+        app: Option<Protocol>,
+        tls: Box<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
+    ) -> Self {
+        Self { to, app, tls, handshakes: Semaphore::new(HANDSHAKES) }
     }
 }
 
@@ -127,7 +137,8 @@ pub(super) struct Arrived {
 pub(super) async fn serve(alive: Alive, edge: Edge, arrived: Arrived) {
     match edge {
         Edge::Originate(origination) => originate::serve(&alive, &origination, arrived).await,
-        Edge::Terminate(termination) => terminate::serve(&alive, &termination, arrived).await,
+        Edge::Terminate(termination) => terminate::serve(alive, &termination, arrived).await,
+        Edge::Explicit => explicit::serve(alive, arrived).await,
     }
 }
 

@@ -16,6 +16,7 @@
 //! - `delivery`, `target`: the rule that a request meets; `errand`: its attempts; `mirror`: its copies
 //! - `resilience`, `standing`, `rates`: what is remembered of services and limits between requests
 //! - `body`, `replay`: bodies on their way; `telling`: what is told of a request; `failure`: what hyper's errors mean
+//! - `explicit`: requests that say themselves where they go; `translate`: HTTP/2 for an app that speaks HTTP/1.1
 //! - `pool`, `dialling`: connections to upstreams
 //! - `upgrade`: what stops being HTTP
 //! - `io`, `spawning`: what hyper runs on
@@ -26,13 +27,14 @@ mod delivery;
 pub mod detect;
 pub(super) mod dialling;
 mod errand;
+mod explicit;
 mod failure;
 mod forward;
-mod front;
+pub(super) mod front;
 pub mod heads;
 mod hops;
 pub(super) mod intake;
-mod io;
+pub(super) mod io;
 pub(super) mod limit;
 pub(super) mod memory;
 mod mirror;
@@ -51,6 +53,7 @@ mod target;
 mod telling;
 pub(super) mod terms;
 mod trace;
+mod translate;
 mod upgrade;
 mod watch;
 

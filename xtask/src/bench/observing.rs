@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::mode::Mode;
 use super::pair::serve;
 use super::table::Table;
+use super::way::sections;
 use crate::lab::peer::{Answer, Service};
 use crate::lab::{Lab, Log, Pod, Sidecar, Wire, this_program};
 
@@ -55,7 +56,7 @@ pub(crate) fn weigh(lab: &Lab) -> Result<Observing> {
     let ports = [Service::Http, Service::Collector].map(Service::port);
     let _server = serve(lab, &server, &ports.map(|port| server.v4(port)))?;
     let mut sections =
-        Mode::HttpEbpf.configuration().context("a sidecar that reads HTTP has no configuration")?;
+        sections(Mode::HttpEbpf, &server).context("a sidecar that reads HTTP has no configuration")?;
     let idle = Sidecar::start(lab, &client, &sections, Log::Kept)?;
     let idle_bytes = idle.resident_bytes()?;
     idle.stop()?;

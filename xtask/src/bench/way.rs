@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::account::resident_bytes;
 use super::foreign::{self, Carries, Destination, End, Foreign, redirect};
-use super::mode::{Capture, Mode, Proxy};
+use super::mode::{Capture, Mode, Proxy, TRACED_PERCENT};
 use super::streams::STREAMS;
 use crate::lab::peer::Service;
 use crate::lab::{Authority, Lab, Log, Member, Pod, Sidecar};
@@ -144,6 +144,21 @@ impl Way {
     }
 }
 
+/// What our process in a pod is told, be it the sidecar or the capture for a foreign proxy; where there is none there is
+/// nobody to tell.
+pub(super) fn sections(mode: Mode, server: &Pod) -> Option<Value> {
+    let mut sections = mode.configuration()?;
+    if mode.observes() {
+        let collector = server.v4(Service::Collector.port());
+        sections["tracing"] = json!({
+            "endpoint": format!("http://{collector}"),
+            "protocol": "grpc",
+            "sampling": TRACED_PERCENT / 100.0,
+        });
+    }
+    Some(sections)
+}
+
 /// Whether our sidecars log.
 fn log(mode: Mode) -> Log {
     if mode.observes() { Log::Kept } else { Log::Off }
@@ -154,7 +169,7 @@ fn one_hop(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<Beside> {
     if foreign.is_some() && mode.capture() == Capture::Iptables {
         redirect::install(lab, ends.client, mode.proxy())?;
     }
-    let configuration = mode.configuration();
+    let configuration = sections(mode, ends.server);
     let sidecar = configuration.map(|sections| match foreign {
         None => Sidecar::start(lab, ends.client, &sections, log(mode)),
         Some(_) => Sidecar::capture(lab, ends.client, &sections, foreign::PORT),
@@ -167,7 +182,7 @@ fn tunnel(lab: &Lab, mode: Mode, ends: &Ends<'_>) -> Result<(Beside, Beside)> {
     let authority = authority(lab, ends)?;
     let members = [Member::of("client", ends.client), Member::of("server", ends.server)];
     let sections = |member: &Member| {
-        let more = mode.configuration().context("our tunnel has no configuration")?;
+        let more = sections(mode, ends.server).context("our tunnel has no configuration")?;
         let mut sections = member.sections(authority.directory(), &members);
         for (name, section) in more.as_object().into_iter().flatten() {
             sections[name] = section.clone();

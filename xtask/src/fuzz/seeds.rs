@@ -11,8 +11,8 @@ use rcgen::{
 };
 
 /// Every target there is, by its name in tests/fuzz.
-pub(super) const TARGETS: [&str; 8] =
-    ["leaf", "identity", "revocation", "bundle", "trace", "path", "route", "heads"];
+pub(super) const TARGETS: [&str; 9] =
+    ["leaf", "identity", "revocation", "bundle", "trace", "path", "route", "heads", "opening"];
 
 const NAME: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
@@ -26,6 +26,7 @@ pub(super) fn plant(target: &str, corpus: &Path) -> Result<()> {
         "path" => texts(&PATHS),
         "route" => texts(&ROUTES),
         "heads" => heads(),
+        "opening" => openings(),
         _ => identities(),
     };
     for (index, seed) in seeds.iter().enumerate() {
@@ -59,6 +60,14 @@ fn authority(name: &str) -> Result<(rcgen::Certificate, Issuer<'static, KeyPair>
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok((params.self_signed(&key)?, Issuer::new(params, key)))
+}
+
+/// A greeting of MariaDB, a handshake response, and what PostgreSQL's clients ask first.
+fn openings() -> Vec<Vec<u8>> {
+    let greeting = b"\x0a5.5.5-10.11\0\x05\0\0\0abcdefgh\0\xfe\xff\x2d\x02\0\xff\x81\x15";
+    let mut response = vec![0x85, 0xa6, 0x81, 0];
+    response.resize(60, 0);
+    vec![greeting.to_vec(), response, vec![0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]]
 }
 
 fn leaves() -> Result<Vec<Vec<u8>>> {

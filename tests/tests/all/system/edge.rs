@@ -1,5 +1,6 @@
 //! The edge of a workload with real parts: databases that take nothing but TLS, and apps that speak none.
 
+mod explicit;
 mod mariadb;
 mod postgresql;
 mod probes;

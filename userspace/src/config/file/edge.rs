@@ -50,6 +50,13 @@ pub(super) struct WrittenTermination {
     client_ca: Option<Value<PathBuf>>,
 }
 
+/// `explicit:`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping of settings")]
+pub(super) struct WrittenExplicit {
+    address: Value<SocketAddr>,
+}
+
 /// A directory, or two files.
 #[derive(Debug)]
 struct WrittenCertificate(CertificateFiles);
@@ -93,6 +100,7 @@ impl<'de> Visitor<'de> for CertificateVisitor {
 pub(super) struct WrittenEdge {
     pub(super) originate: Option<Vec<Spanned<WrittenOrigination>>>,
     pub(super) serve: Option<Vec<Spanned<WrittenTermination>>>,
+    pub(super) explicit: Option<Spanned<WrittenExplicit>>,
 }
 
 impl WrittenEdge {
@@ -121,7 +129,21 @@ impl WrittenEdge {
             at.take(&mut taken, settings.listen)?;
             serve.push(settings);
         }
-        Ok(EdgeSettings { originate, serve })
+        let explicit = self.explicit.map(|Spanned { value, referenced, .. }| {
+            let Value(address) = value.address;
+            let wrong = |message| Err(part.invalid(referenced, "explicit.address", message));
+            if !address.ip().to_canonical().is_loopback() {
+                return wrong(format!(
+                    "expected an address of loopback, such as 127.0.0.1:{}, since this is no open proxy, found {address}",
+                    address.port()
+                ));
+            }
+            if !taken.insert(address) {
+                return wrong(format!("expected an address that nothing else listens at, found {address} again"));
+            }
+            Ok(address)
+        });
+        Ok(EdgeSettings { originate, serve, explicit: explicit.transpose()? })
     }
 }
 

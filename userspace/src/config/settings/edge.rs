@@ -12,6 +12,8 @@ pub struct EdgeSettings {
     pub originate: Vec<OriginateSettings>,
     /// `serve-tls`.
     pub serve: Vec<ServeSettings>,
+    /// `explicit`: where programs address us themselves, on loopback; nowhere if absent.
+    pub explicit: Option<SocketAddr>,
 }
 
 /// One entry of `serve-tls`: TLS is taken off for an app that speaks none.

@@ -126,6 +126,22 @@ fn tls_is_taken_off_for_an_app_on_loopback_at_a_port_that_is_not_captured() {
 }
 
 #[test]
+fn programs_address_us_over_loopback_only() {
+    let edge = config("explicit: { address: 127.0.0.1:15001 }").edge;
+    assert_eq!(edge.explicit, Some("127.0.0.1:15001".parse().expect("an address")));
+    refused(
+        "explicit: { address: 0.0.0.0:15001 }",
+        "1:11: explicit.address: expected an address of loopback, such as 127.0.0.1:15001, since this is no open proxy, found \
+         0.0.0.0:15001",
+    );
+    refused("explicit: {}", "1:11: explicit: expected the field \"address\", found none");
+    refused(
+        "explicit: { address: 127.0.0.1:1 }\nadmin: { address: 127.0.0.1:1 }",
+        "1:11: explicit.address: expected an address that nothing else listens at, found 127.0.0.1:1 again",
+    );
+}
+
+#[test]
 fn a_change_at_the_edge_waits_for_a_restart() {
     let running = config("originate-tls: [ { listen: 127.0.0.1:1, to: db:1, ca: /ca.pem } ]");
     let new = config("originate-tls: [ { listen: 127.0.0.1:1, to: db:2, ca: /ca.pem } ]");
@@ -139,5 +155,5 @@ fn the_edge_of_the_readme_is_valid() {
     let (_, rest) = readme.split_once("```yaml edge\n").expect("the README shows the edge");
     let (text, _) = rest.split_once("```").expect("its block ends");
     let edge = config(text).edge;
-    assert_eq!((edge.originate.len(), edge.serve.len()), (1, 1));
+    assert_eq!((edge.originate.len(), edge.serve.len(), edge.explicit.is_some()), (1, 1, true));
 }

@@ -5,7 +5,10 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+
+use hyper::body::Bytes;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -15,16 +18,20 @@ use tokio_rustls::server::TlsStream;
 
 use super::pump::{Truncation, pump};
 use super::{Arrived, Refusal, Termination, fail, open};
-use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Reason, Side};
+use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Protocol, Reason, Side, Tier};
 use crate::proxy::connection::blame;
 use crate::proxy::dial::{Dial, gone, late};
+use crate::proxy::http::front::Front;
+use crate::proxy::http::intake::speak;
+use crate::proxy::http::io::Carrier;
+use crate::proxy::http::{HttpTerms, Looking};
 use crate::proxy::instance::{Alive, Instance};
 use crate::proxy::leg::Leg;
 use crate::proxy::probing::Admitted;
 use crate::proxy::relay::{Broken, End};
 
 /// Serves a connection to its end.
-pub(super) async fn serve(alive: &Alive, termination: &Termination, arrived: Arrived) {
+pub(super) async fn serve(alive: Alive, termination: &Termination, arrived: Arrived) {
     let instance = &*alive.instance;
     let mut record = open(instance, Direction::Inbound, &arrived);
     let Arrived { seat, stream, second, client, local } = arrived;
@@ -46,6 +53,15 @@ pub(super) async fn serve(alive: &Alive, termination: &Termination, arrived: Arr
             return fail(instance, record, client, Fault::new(Side::Peer, "shake hands", source).into());
         }
     };
+    if let Some((protocol, app)) = spoken(&secured, termination, &instance.http()) {
+        record.carried(Tier::Http);
+        let (terms, original) = (instance.http(), OriginalDst(termination.to.0));
+        let mut front = Front::new(&alive.instance, terms, seat, Direction::Inbound, client, original);
+        front.spoken = Some(app);
+        drop(second);
+        return speak(Arc::new(front), Carrier::Other(Box::new(secured)), Bytes::new(), protocol, record)
+            .await;
+    }
     record.dialling(termination.to);
     let dial = Dial {
         handoffs: &*instance.handoffs,
@@ -78,6 +94,21 @@ pub(super) async fn serve(alive: &Alive, termination: &Termination, arrived: Arr
         }
     }
     drop(seat);
+}
+
+/// What the client speaks and what the app does, if requests are to be looked at: where HTTP is looked for at all, and where the
+/// client was promised HTTP/2, which not every app speaks.
+fn spoken(
+    secured: &Terminated,
+    termination: &Termination,
+    terms: &HttpTerms,
+) -> Option<(Protocol, Protocol)> {
+    let app = termination.app?;
+    match (secured.stream.get_ref().1.alpn_protocol(), app) {
+        (Some(b"h2"), app) => Some((Protocol::Http2, app)),
+        (_, Protocol::Http1) if terms.inbound != Looking::Off => Some((Protocol::Http1, app)),
+        _ => None,
+    }
 }
 
 /// Whether `client` may come in by `local`. Whoever is in the workload itself may: no hook of the kernel asks for it either.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dialling::Unreached;
 use super::front::Front;
-use super::pool::Lent;
+use super::pool::{Keeping, Lent};
 use crate::model::{Direction, Service, Workload};
 use crate::proxy::balance::Picked;
 use crate::proxy::route::{self, NoRoute, Route, Way};
@@ -23,12 +23,14 @@ pub(in crate::proxy) struct Endpoint {
     pub(super) ready: Option<Result<Lent, Unreached>>,
     /// How long to wait for a connection, if that is not left to the instance's limits.
     pub(super) connect_timeout: Option<Duration>,
+    /// How its service wants connections to it kept, if it says.
+    pub(super) keeping: Option<Keeping>,
 }
 
 impl From<Route> for Endpoint {
     fn from(route: Route) -> Self {
         let Route { picked, way, service, workload } = route;
-        Self { way, picked, service, workload, ready: None, connect_timeout: None }
+        Self { way, picked, service, workload, ready: None, connect_timeout: None, keeping: None }
     }
 }
 

@@ -103,7 +103,7 @@ impl Front {
                 (Carrier::Tunnel(Box::new(channel)), Some((source, destination)))
             }
         };
-        let known = Known { proved };
+        let known = Known::new(proved);
         let sender =
             greet(&self.instance, &self.seat, &self.terms, key.protocol, Io::upstream(carrier), &self.pool)
                 .await;

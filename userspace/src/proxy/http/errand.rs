@@ -15,6 +15,7 @@ use super::choose::Endpoint;
 use super::delivery::Undelivered;
 use super::forward::{Attempted, Failed, attempt};
 use super::front::Front;
+use super::pool::Keeping;
 use super::replay::Replay;
 use super::standing::Standing;
 use super::telling::Telling;
@@ -91,6 +92,11 @@ impl<'a> Errand<'a> {
             let made = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(1);
             let (mut endpoint, address) = self.endpoint(&tried)?;
             tried.push(address.ip());
+            if let Some(policy) = self.goal.policy {
+                endpoint.connect_timeout = policy.connect_timeout;
+                let (requests, idle) = (policy.requests_per_connection, policy.idle_timeout);
+                endpoint.keeping = Some(Keeping { requests, idle });
+            }
             telling.sent_to(endpoint.workload.clone());
             telling.counts_for(endpoint.picked.take());
             let ended = self.attempt(request, &mut endpoint, telling).await;
@@ -188,8 +194,7 @@ impl<'a> Errand<'a> {
         let picked = picked.ok_or_else(|| Undelivered::flagged(Flag::NoHealthyUpstream, None))?;
         let address = picked.address();
         let route = route::toward(&instance.neighbours().directory, Arc::clone(service), picked);
-        let connect_timeout = policy.and_then(|policy| policy.connect_timeout);
-        Ok((Endpoint { connect_timeout, ..Endpoint::from(route) }, address))
+        Ok((Endpoint::from(route), address))
     }
 
     /// What was chosen and reached before there was a request, if this is where the request is to be sent.

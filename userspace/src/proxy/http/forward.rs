@@ -27,6 +27,7 @@ use super::screen::{Screened, screen};
 use super::sound;
 use super::telling::Telling;
 use super::trace;
+use super::translate;
 use super::upgrade::{self, Wish};
 use crate::model::{Fault, Flag, Protocol, TraceParent};
 use crate::proxy::connection::blame;
@@ -184,7 +185,9 @@ pub(super) async fn attempt(
     trace: TraceParent,
     telling: &mut Telling,
 ) -> Result<Attempted, Failed> {
-    let protocol = if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 };
+    let asked = if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 };
+    let protocol = front.spoken.unwrap_or(asked);
+    translate::adapt(&mut request, protocol);
     let key = Key { way: endpoint.way.clone(), protocol };
     telling.attempted(address(&key.way));
     let mut reached = match endpoint.ready.take() {
@@ -196,6 +199,9 @@ pub(super) async fn attempt(
             Ok(lent) => lent,
             Err(Unreached { flag, fault }) => return Err(Failed { flag, fault, unsent: Some(request) }),
         };
+        if let Some(keeping) = endpoint.keeping {
+            lent.known.keep(keeping);
+        }
         if let Some((source, destination)) = &lent.known.proved {
             telling.proved(source, destination);
         }

@@ -7,7 +7,7 @@ use super::pool::Pool;
 use super::terms::HttpTerms;
 use super::upgrade::Agreed;
 use super::watch::Watch;
-use crate::model::{ClientAddr, Direction, Identity, OriginalDst, Workload};
+use crate::model::{ClientAddr, Direction, Identity, OriginalDst, Protocol, Workload};
 use crate::proxy::instance::Instance;
 use crate::proxy::probing::Probing;
 use crate::proxy::workers::Seat;
@@ -32,10 +32,63 @@ pub(in crate::proxy) struct Front {
     pub(in crate::proxy) watch: Arc<Watch>,
     /// What was chosen and dialled before there was a request.
     pub(super) first: Mutex<Option<Endpoint>>,
-    pub(super) agreed: Agreed,
+    pub(super) agreed: Arc<Agreed>,
+    /// What says where a request goes.
+    pub(in crate::proxy) target: Target,
+    /// What the upstream speaks, whatever the client does; else it is spoken with as the client speaks.
+    pub(in crate::proxy) spoken: Option<Protocol>,
+}
+
+/// What says where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Target {
+    /// Its connection.
+    OfConnection,
+    /// The request itself, to a proxy that it addresses.
+    OfRequest,
 }
 
 impl Front {
+    /// A connection of a client that nothing more is known of.
+    pub(in crate::proxy) fn new(
+        instance: &Arc<Instance>,
+        terms: Arc<HttpTerms>,
+        seat: Seat,
+        direction: Direction,
+        client: ClientAddr,
+        original: OriginalDst,
+    ) -> Self {
+        let pool = match direction {
+            Direction::Outbound => Arc::clone(seat.pool()),
+            Direction::Inbound => Arc::default(),
+        };
+        Self {
+            instance: Arc::clone(instance),
+            terms,
+            seat,
+            direction,
+            client,
+            original,
+            proved: None,
+            peer: None,
+            probing: None,
+            pool,
+            watch: Arc::default(),
+            first: Mutex::default(),
+            agreed: Arc::default(),
+            target: Target::OfConnection,
+            spoken: None,
+        }
+    }
+
+    /// The same connection for a request that goes to `original`.
+    pub(super) fn towards(&self, original: OriginalDst) -> Self {
+        let seat = self.seat.another();
+        let new =
+            Self::new(&self.instance, Arc::clone(&self.terms), seat, self.direction, self.client, original);
+        Self { watch: Arc::clone(&self.watch), agreed: Arc::clone(&self.agreed), ..new }
+    }
+
     /// Keeps what was chosen and dialled before there was a request.
     pub(super) fn keep_first(&self, endpoint: Endpoint) {
         *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);

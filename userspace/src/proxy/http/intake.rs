@@ -6,8 +6,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,6 @@ use super::peek::{Near, Peeker, Spoken, Upstream};
 use super::pool::Key;
 use super::serve::serve;
 use super::terms::{HttpTerms, Plan};
-use super::upgrade::Agreed;
 use super::watch::Watch;
 use crate::model::Flag;
 use crate::model::{ClientAddr, Direction, Fault, Identity, OriginalDst, Protocol, Side, Tier, Workload};
@@ -270,27 +269,16 @@ impl Talk {
         protocol: Protocol,
     ) {
         let Self { alive, seat, client, direction, original, proved, peer, probing, terms, record } = self;
-        let pool = match direction {
-            Direction::Outbound => Arc::clone(seat.pool()),
-            Direction::Inbound => Arc::default(),
-        };
-        let front = Front {
-            instance: Arc::clone(&alive.instance),
-            terms,
-            seat,
-            direction,
-            client,
-            original,
-            proved,
-            peer,
-            probing,
-            pool,
-            watch: Arc::default(),
-            first: Mutex::default(),
-            agreed: Agreed::default(),
-        };
+        let mut front = Front::new(&alive.instance, terms, seat, direction, client, original);
+        front.proved = proved;
+        front.peer = peer;
+        front.probing = probing;
         Box::pin(prepare(&front, routed, far, protocol)).await;
-        speak(Arc::new(front), near, protocol, record).await;
+        let carrier = match near {
+            Near::Socket(leg) => Carrier::Socket(leg),
+            Near::Stream(channel) => Carrier::Tunnel(channel),
+        };
+        speak(Arc::new(front), carrier, Bytes::new(), protocol, record).await;
         drop(alive);
     }
 }
@@ -318,14 +306,16 @@ async fn prepare(
     front.keep_first(endpoint);
 }
 
-/// Serves HTTP and tells of it.
-async fn speak(front: Arc<Front>, near: Near, protocol: Protocol, record: Box<Record>) {
+/// Serves HTTP and tells of it. `early` was read from the client before.
+pub(in crate::proxy) async fn speak(
+    front: Arc<Front>,
+    carrier: Carrier,
+    early: Bytes,
+    protocol: Protocol,
+    record: Box<Record>,
+) {
     let mut spoken = Speaking { record: Some(record), watch: Arc::clone(&front.watch) };
-    let carrier = match near {
-        Near::Socket(leg) => Carrier::Socket(leg),
-        Near::Stream(channel) => Carrier::Tunnel(channel),
-    };
-    let served = serve(Arc::clone(&front), carrier, Bytes::new(), protocol).await;
+    let served = serve(Arc::clone(&front), carrier, early, protocol).await;
     let Some(record) = spoken.take() else { return };
     match served {
         Ok(()) => record.close(),
@@ -359,7 +349,7 @@ impl Drop for Speaking {
 }
 
 /// Carries a connection that is not looked at any more.
-async fn pass(
+pub(in crate::proxy) async fn pass(
     alive: &Alive,
     seat: Seat,
     near: Near,

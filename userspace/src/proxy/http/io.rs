@@ -36,7 +36,6 @@ pub(in crate::proxy) enum Carrier {
     /// A stream of a tunnel.
     Tunnel(Box<Channel>),
     /// Something else. Closing it is its own affair.
-    #[expect(dead_code, reason = "for whoever terminates TLS for the workload")]
     Other(Box<dyn Stream>),
 }
 

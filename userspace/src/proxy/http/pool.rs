@@ -5,8 +5,8 @@
 //! client's connection has one, because the app sees the client's address on it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::{http1, http2};
@@ -15,8 +15,8 @@ use super::body::Upload;
 use crate::model::{Identity, Protocol};
 use crate::proxy::route::Way;
 
-/// Connections of HTTP/1 that wait per way.
-const MOST_IDLE: usize = 64;
+/// Connections of HTTP/1 that wait per way: what was under way at once and no more goes on without being dialled anew.
+const MOST_IDLE: usize = 512;
 /// Requests that share one connection of HTTP/2; if the upstream allows fewer, the rest wait their turn there.
 const STREAMS: usize = 100;
 /// How long a connection may wait.
@@ -34,6 +34,43 @@ pub(in crate::proxy) struct Key {
 pub(super) struct Known {
     /// Who both ends are, through a tunnel.
     pub(super) proved: Option<(Identity, Identity)>,
+    /// How its service wants it kept, if it does.
+    keeping: OnceLock<Keeping>,
+    /// Requests that it has carried.
+    carried: AtomicU32,
+}
+
+/// How a service wants connections kept: those of HTTP/1, each of which carries one request at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::proxy) struct Keeping {
+    /// How many requests one carries before it is closed.
+    pub(in crate::proxy) requests: Option<u32>,
+    /// How long one may wait.
+    pub(in crate::proxy) idle: Option<Duration>,
+}
+
+impl Known {
+    /// A new connection, between these two.
+    pub(super) const fn new(proved: Option<(Identity, Identity)>) -> Self {
+        Self { proved, keeping: OnceLock::new(), carried: AtomicU32::new(0) }
+    }
+
+    /// It is kept as its service wants from now on.
+    pub(super) fn keep(&self, keeping: Keeping) {
+        // A service that changes its mind changes it for new connections.
+        let _kept = self.keeping.set(keeping);
+    }
+
+    /// How long it may wait.
+    fn idle(&self) -> Duration {
+        self.keeping.get().and_then(|keeping| keeping.idle).unwrap_or(IDLE)
+    }
+
+    /// Counts a request; whether it may carry another.
+    fn carries_on(&self) -> bool {
+        let carried = self.carried.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        self.keeping.get().and_then(|keeping| keeping.requests).is_none_or(|most| carried < most)
+    }
 }
 
 /// What sends requests on a connection.
@@ -66,6 +103,13 @@ struct Waiting {
     since: Instant,
 }
 
+impl Waiting {
+    /// Whether it has waited for longer than its service wants.
+    fn is_stale(&self) -> bool {
+        matches!(self.sender, Sender::Http1(_)) && self.since.elapsed() >= self.known.idle()
+    }
+}
+
 #[derive(Default)]
 struct Slot {
     waiting: Vec<Waiting>,
@@ -92,16 +136,28 @@ impl Pool {
     pub(super) fn take(self: &Arc<Self>, key: &Key) -> Option<Lent> {
         let mut slots = self.slots();
         let slot = slots.get_mut(key)?;
-        slot.waiting.retain(|waiting| !waiting.sender.is_closed());
-        // The one that was used last is the likeliest to live.
-        let found = slot.waiting.iter().rposition(|waiting| waiting.sender.is_free())?;
+        // The one that was used last is the likeliest to live. Behind it nobody looks: what has died there is swept.
+        let mut found = slot.waiting.len();
+        loop {
+            found = found.checked_sub(1)?;
+            let Waiting { sender, .. } = slot.waiting.get(found)?;
+            if sender.is_closed() {
+                slot.waiting.remove(found);
+            } else if sender.is_free() {
+                break;
+            }
+        }
         let waiting = slot.waiting.get_mut(found)?;
         let (sender, known) = if let Sender::Http2(sender, streams) = &waiting.sender {
             waiting.since = Instant::now();
             (Sender::Http2(sender.clone(), Arc::clone(streams)), Arc::clone(&waiting.known))
         } else {
-            let Waiting { sender, known, .. } = slot.waiting.remove(found);
-            (sender, known)
+            let waiting = slot.waiting.remove(found);
+            if waiting.is_stale() {
+                // The others have waited for longer: they are swept.
+                return None;
+            }
+            (waiting.sender, waiting.known)
         };
         Some(Lent { pool: Arc::clone(self), key: key.clone(), sender, known, uploaded: None, used: true })
     }
@@ -134,7 +190,7 @@ impl Pool {
         let mut slots = self.slots();
         for slot in slots.values_mut() {
             slot.waiting.retain(|waiting| match &waiting.sender {
-                Sender::Http1(sender) => !sender.is_closed() && waiting.since.elapsed() < IDLE,
+                Sender::Http1(sender) => !sender.is_closed() && !waiting.is_stale(),
                 Sender::Http2(sender, streams) => {
                     let used = Arc::strong_count(streams) > 1;
                     !sender.is_closed() && (used || waiting.since.elapsed() < IDLE)
@@ -189,7 +245,7 @@ impl Lent {
         let Self { pool, key, sender, known, uploaded, .. } = self;
         // An answer that came before the end of the request leaves a connection that nobody knows the state of.
         let clean = uploaded.is_none_or(|ended| ended.load(Ordering::Relaxed));
-        if clean && matches!(sender, Sender::Http1(_)) {
+        if clean && matches!(sender, Sender::Http1(_)) && known.carries_on() {
             pool.put(&key, sender, known);
         }
     }

@@ -1,5 +1,6 @@
 //! A client's connection of HTTP from its first byte to its end.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::{Request, Response};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, Service, service_fn};
@@ -15,9 +17,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::body::Download;
 use super::dialling::{CONNECTION_WINDOW, STREAM_WINDOW};
+use super::explicit;
 use super::failure;
 use super::forward;
-use super::front::Front;
+use super::front::{Front, Target};
 use super::heads::Heads;
 use super::io::{Carrier, Io};
 use super::spawning::{Spawner, Tasks};
@@ -65,10 +68,18 @@ pub(in crate::proxy) async fn serve(
     Ok(())
 }
 
+/// Answers a request, whatever says where it goes.
+async fn answer(front: Arc<Front>, request: Request<Incoming>) -> Result<Response<Download>, Infallible> {
+    match front.target {
+        Target::OfConnection => forward::answer(front, request).await,
+        Target::OfRequest => Box::pin(explicit::answer(front, request)).await,
+    }
+}
+
 async fn http1(front: &Arc<Front>, carrier: Carrier, early: Bytes) -> io::Result<()> {
     let io = Io::client(carrier, early, Some(Heads::default()), Arc::clone(&front.watch));
     let shared = Arc::clone(front);
-    let service = service_fn(move |request| forward::answer(Arc::clone(&shared), request));
+    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
     let connection = http1::Builder::new()
         .preserve_header_case(true)
         .auto_date_header(false)
@@ -83,7 +94,7 @@ async fn http1(front: &Arc<Front>, carrier: Carrier, early: Bytes) -> io::Result
 async fn http2(front: &Arc<Front>, carrier: Carrier, early: Bytes) -> io::Result<()> {
     let io = Io::client(carrier, early, None, Arc::clone(&front.watch));
     let shared = Arc::clone(front);
-    let service = service_fn(move |request| forward::answer(Arc::clone(&shared), request));
+    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
     let tasks = Tasks::default();
     let connection = http2::Builder::new(tasks.spawner())
         .timer(TokioTimer::new())
@@ -117,7 +128,7 @@ where
 
 impl<S> Serving for http2::Connection<Io, S, Spawner>
 where
-    S: Service<http::Request<Incoming>, Response = http::Response<Download>>,
+    S: Service<Request<Incoming>, Response = Response<Download>>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send + 'static,
 {

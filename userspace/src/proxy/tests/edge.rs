@@ -306,7 +306,7 @@ async fn terminate(limits: Limits) -> (AtEdge, TcpListener, TlsConnector) {
     let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (server, client) = tls();
     let to = UpstreamAddr(app.local_addr().unwrap());
-    let termination = Termination::new(to, Box::new(move || server.clone()));
+    let termination = Termination::new(to, None, Box::new(move || server.clone()));
     let edge = AtEdge::start(Edge::Terminate(Arc::new(termination)), limits, Vec::new());
     (edge, app, TlsConnector::from(client))
 }

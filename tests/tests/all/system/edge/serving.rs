@@ -55,10 +55,8 @@ fn curl_gets_https_from_an_app_that_speaks_none_and_the_app_sees_curl() {
     let certificate = hosts.issue(&[NAME]);
     let config = Config::of(&server).with("serve-tls", json!([entry(certificate.path())]));
     let sidestep = Sidestep::sidecar(&server, &config);
-    for version in ["--http1.1", "--tlsv1.3", "--tls-max=1.2"] {
-        let version =
-            if version == "--tls-max=1.2" { ["--tls-max", "1.2"] } else { [version, "--compressed"] };
-        assert_eq!(answer(client.app(), "curl", curl(&hosts, &version)), PAGE, "{version:?}");
+    for version in [&["--http1.1"][..], &["--http2"], &["--tlsv1.3"], &["--tls-max", "1.2"]] {
+        assert_eq!(answer(client.app(), "curl", curl(&hosts, version)), PAGE, "{version:?}");
     }
     let line = sidestep.log.inbound(server.v4(8443));
     assert_eq!(line.source.map(|source| source.ip()), Some(client.v4(0).ip()));
@@ -70,6 +68,36 @@ fn curl_gets_https_from_an_app_that_speaks_none_and_the_app_sees_curl() {
     let others = Hosts::new();
     let doubting = asks(&client, &others, &[]);
     assert_eq!(doubting.end().code(), Some(60), "{}", doubting.stderr());
+}
+
+#[test]
+fn requests_over_https_are_looked_at_where_http_is() {
+    needs_capture!(Need::Tool("python3"), Need::Tool("curl"));
+    let (client, server) = Pod::pair();
+    let (hosts, app) = (Hosts::new(), app(&server));
+    let certificate = hosts.issue(&[NAME]);
+    let config =
+        Config::of(&server).with("serve-tls", json!([entry(certificate.path())])).with("http", json!({}));
+    let sidestep = Sidestep::sidecar(&server, &config);
+    for version in ["--http1.1", "--http2"] {
+        let more = [version, "-H", "Cookie: a=1", "-w", " %{http_version} %{http_code}"];
+        let printed = answer(client.app(), "curl", curl(&hosts, &more));
+        let spoken = if version == "--http2" { "2" } else { "1.1" };
+        assert_eq!(printed, format!("{PAGE} {spoken} 200"));
+    }
+    // Smuggling is refused behind TLS as anywhere.
+    let both = ["-H", "Content-Length: 5", "-H", "Transfer-Encoding: chunked"];
+    let more = [&["--http1.1", "-d", "x", "-w", " %{http_code}"][..], &both].concat();
+    let asked = asks(&client, &hosts, &more);
+    let _ended = asked.end();
+    assert!(asked.stdout().join("").ends_with("400"), "{:?} {}", asked.stdout(), asked.stderr());
+    eventually("the app sees its real client", || {
+        let log = app.stderr();
+        let asked = log.lines().filter(|line| line.starts_with("10.77.0.1 ")).count();
+        if asked == 2 { Ok(()) } else { Err(log) }
+    });
+    let line = sidestep.log.expect("a connection", |line| line.direction == "inbound");
+    assert_eq!(line.source.map(|source| source.ip()), Some(client.v4(0).ip()));
 }
 
 #[test]

@@ -140,8 +140,11 @@ fn a_call_through_two_sidecars_and_back_is_one_trace_though_the_app_hands_on_hea
     assert_eq!(chain[3].resource["k8s.namespace.name"], "shop");
 
     // The log has the same trace, and the counters agree.
-    let logged = near.log.lines().into_iter().filter(|line| line.trace_id.as_deref() == Some(began));
-    assert_eq!(logged.filter(|line| line.tier == "http").count(), 2);
+    eventually("both requests are logged", || {
+        let logged = near.log.lines().into_iter().filter(|line| line.trace_id.as_deref() == Some(began));
+        let count = logged.filter(|line| line.tier == "http").count();
+        if count == 2 { Ok(()) } else { Err(count) }
+    });
     for sidecar in [&near, &far] {
         eventually("every span was sent", || {
             let sent = sidecar.metric("sidestep_exports_total", &[("signal", "span"), ("outcome", "sent")]);

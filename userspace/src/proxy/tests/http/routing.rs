@@ -39,19 +39,32 @@ struct App {
     busy: Arc<AtomicUsize>,
     /// Most requests that it had at a time.
     busiest: Arc<AtomicUsize>,
+    /// Connections on which it was asked.
+    connections: Arc<AtomicUsize>,
 }
 
 impl App {
     async fn start(name: &'static str, listener: TcpListener, manner: Manner) -> Self {
-        let app = Self { got: Arc::default(), busy: Arc::default(), busiest: Arc::default() };
+        let app = Self {
+            got: Arc::default(),
+            busy: Arc::default(),
+            busiest: Arc::default(),
+            connections: Arc::default(),
+        };
+        let connections = Arc::clone(&app.connections);
         let (got, busy, busiest) = (Arc::clone(&app.got), Arc::clone(&app.busy), Arc::clone(&app.busiest));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (got, manner) = (Arc::clone(&got), Arc::clone(&manner));
                 let (busy, busiest) = (Arc::clone(&busy), Arc::clone(&busiest));
+                let connections = Arc::clone(&connections);
                 tokio::spawn(async move {
                     let mut stream = tokio::io::BufReader::new(stream);
+                    let mut asked = false;
                     while let Some(request) = read_request(&mut stream).await {
+                        if !std::mem::replace(&mut asked, true) {
+                            connections.fetch_add(1, Ordering::SeqCst);
+                        }
                         busiest.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         let number = {
                             let mut got = got.lock().unwrap();

@@ -105,3 +105,21 @@ async fn what_comes_in_is_held_to_its_own_limits() {
     assert!(head(&mut other).await.starts_with("HTTP/1.1 429"));
     assert!(web.exchanges(2).await[1].flags.has(Flag::RateLimited));
 }
+
+#[tokio::test]
+async fn connections_are_kept_as_their_service_wants() {
+    for (policy, requests, connections) in [
+        ("connectionPool: { http: { maxRequestsPerConnection: 2 } }", 6, 3),
+        ("connectionPool: { http: { maxRequestsPerConnection: 1 } }", 3, 3),
+        ("connectionPool: { http: { idleTimeout: 1ms } }", 3, 3),
+        ("connectionPool: { http: { idleTimeout: 1h, maxRequestsPerConnection: 0 } }", 6, 1),
+    ] {
+        let shop = Shop::open(vec![("web", vec![("web", good())])], &destination(policy), "").await;
+        let mut client = shop.client().await;
+        for _ in 0..requests {
+            assert_eq!(ask(&mut client, GET).await.status, 200, "{policy}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(shop.app("web").connections.load(Ordering::SeqCst), connections, "{policy}");
+    }
+}
