@@ -17,6 +17,16 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest method that is taken for one.
 const LONGEST_METHOD: usize = 64;
 
+/// Methods that mean HTTP with what stands behind them (RFC 9110, section 9.3; RFC 5789).
+const METHODS: [&[u8]; 9] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"];
+
+/// How a target begins that says where it is.
+const SCHEMES: [&[u8]; 2] = [b"http://", b"https://"];
+
+/// The target of a request that is about no resource, with what tells it from the same of RTSP.
+const ANYTHING: &[u8] = b"* HTTP/";
+
 /// What first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -48,11 +58,57 @@ pub fn look(bytes: &[u8]) -> Seen {
     }
 }
 
+/// What undecided bytes are taken for if no more of them come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaning {
+    /// A request: what is missing is only the rest of its line.
+    Request,
+    /// What a request begins with, and hardly anything else.
+    Beginning,
+    /// Nothing in particular.
+    #[default]
+    Neither,
+}
+
+/// What bytes lean to that [`look`] cannot decide yet: whoever sends a request slowly is not to pass unseen.
+#[must_use]
+pub fn lean(bytes: &[u8]) -> Leaning {
+    if bytes.is_empty() {
+        return Leaning::Neither;
+    }
+    if PREFACE.starts_with(bytes) {
+        return Leaning::Beginning;
+    }
+    let text = behind_empty_lines(bytes);
+    if !text.is_empty() && METHODS.iter().any(|method| method.starts_with(text)) {
+        return Leaning::Beginning;
+    }
+    let (method, target) = text.split_at(text.iter().take_while(|&&byte| is_token(byte)).count());
+    let known = METHODS.contains(&method);
+    if target.is_empty() || !known && !method.iter().all(u8::is_ascii_uppercase) {
+        return Leaning::Neither;
+    }
+    let target = target.trim_ascii_start();
+    match target {
+        [b'/', ..] => Leaning::Request,
+        _ if SCHEMES.iter().any(|scheme| target.starts_with(scheme)) => Leaning::Request,
+        [] if known => Leaning::Beginning,
+        _ if known && SCHEMES.iter().any(|scheme| scheme.starts_with(target)) => Leaning::Beginning,
+        _ if method == b"OPTIONS" && ANYTHING.starts_with(target) => Leaning::Beginning,
+        [b'[' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z', ..] if method == b"CONNECT" => Leaning::Beginning,
+        _ => Leaning::Neither,
+    }
+}
+
+/// A server ignores an empty line in front of a request (RFC 9112, section 2.2).
+fn behind_empty_lines(bytes: &[u8]) -> &[u8] {
+    let empty = bytes.iter().take(4).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    &bytes[empty..]
+}
+
 /// Looks for a request line.
 fn line(bytes: &[u8]) -> Seen {
-    // A server ignores an empty line in front of a request (RFC 9112, section 2.2).
-    let start = bytes.iter().take(4).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    let bytes = &bytes[start..];
+    let bytes = behind_empty_lines(bytes);
     let end = bytes.iter().position(|&byte| byte < b' ' && byte != b'\t' || byte == 0x7f);
     let text = &bytes[..end.unwrap_or(bytes.len())];
     let method = text.iter().take_while(|&&byte| is_token(byte)).count();
@@ -162,6 +218,34 @@ mod tests {
             for length in 0..=whole.len() {
                 assert_eq!(look(&whole.as_bytes()[..length]), Seen::Undecided, "{:?}", &whole[..length]);
             }
+        }
+    }
+
+    #[test]
+    fn what_stops_within_a_request_leans_to_one() {
+        for text in ["GET /", "\r\nPOST\t/x HTT", "GET http://a", "PROPFIND /x", "GET / RTSP/1"] {
+            assert_eq!(
+                (look(text.as_bytes()), lean(text.as_bytes())),
+                (Seen::Undecided, Leaning::Request),
+                "{text:?}"
+            );
+        }
+        for text in ["G", "P", "PRI * HT", "GET", "\r\nDEL", "GET ", "GET htt", "OPTIONS * H", "CONNECT db:5"]
+        {
+            assert_eq!(
+                (look(text.as_bytes()), lean(text.as_bytes())),
+                (Seen::Undecided, Leaning::Beginning),
+                "{text:?}"
+            );
+        }
+        for text in
+            ["", "\r\n", "PING", "GET foo", "get /foo", "OPTIONS * R", "OPTIONS rtsp:", "CONNECT {", "FOO"]
+        {
+            assert_eq!(
+                (look(text.as_bytes()), lean(text.as_bytes())),
+                (Seen::Undecided, Leaning::Neither),
+                "{text:?}"
+            );
         }
     }
 

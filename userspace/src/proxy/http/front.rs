@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::time::Instant;
+
 use super::choose::Endpoint;
 use super::pool::Pool;
 use super::terms::HttpTerms;
@@ -30,6 +32,8 @@ pub(in crate::proxy) struct Front {
     /// Connections to upstreams: the worker's, or inbound its own, because the app sees the client in them.
     pub(in crate::proxy) pool: Arc<Pool>,
     pub(in crate::proxy) watch: Arc<Watch>,
+    /// When the first bytes had come, if they were looked at before they were enough.
+    pub(super) since: Option<Instant>,
     /// What was chosen and dialled before there was a request.
     pub(super) first: Mutex<Option<Endpoint>>,
     pub(super) agreed: Arc<Agreed>,
@@ -74,6 +78,7 @@ impl Front {
             probing: None,
             pool,
             watch: Arc::default(),
+            since: None,
             first: Mutex::default(),
             agreed: Arc::default(),
             target: Target::OfConnection,

@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use tokio::time::{Sleep, sleep};
 
 use super::choose::Endpoint;
-use super::detect::Seen;
+use super::detect::{Leaning, Seen};
 use super::dialling::{Far, Unreached, address, reach};
 use super::front::Front;
 use super::io::Carrier;
@@ -37,7 +37,7 @@ use crate::proxy::route::{NoRoute, Way};
 use crate::proxy::tunnel;
 use crate::proxy::workers::{Elsewhere, Seat};
 
-/// How long bytes that may still become HTTP are waited for.
+/// How long bytes are waited for that may still become HTTP, but do not look like it.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A connection that is to be looked at.
@@ -66,6 +66,8 @@ pub(in crate::proxy) struct Arrival {
 /// What a connection turned out to be.
 enum Decision {
     Http(Protocol),
+    /// HTTP/1, of whose first line a part is missing that was waited for.
+    Slow,
     Pass(Protocol, Option<Box<str>>),
     /// It is ended.
     Ended(Fault),
@@ -91,14 +93,24 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
         mut record,
         ..
     } = arrival;
-    let instance = &alive.instance;
+    let (instance, since) = (&alive.instance, peeker.since());
     match (&routed, direction) {
         (Ok(endpoint), Direction::Outbound) => {
             record.known(endpoint.workload.as_ref(), endpoint.service.as_ref());
         }
         _ => record.known(peer.as_ref(), None),
     }
+    let (near, decision) = match (near, decision) {
+        (Near::Socket(leg), Decision::Slow) => match leg.moved_to(seat.runtime()) {
+            // Its readiness was cleared with bytes in its queue.
+            Ok(leg) => (Near::Socket(leg), Decision::Http(Protocol::Http1)),
+            Err(source) => return record.fail(Fault::new(Side::Agent, "watch connection", source)),
+        },
+        (near, Decision::Slow) => (near, Decision::Http(Protocol::Http1)),
+        decided => decided,
+    };
     match decision {
+        Decision::Slow => {}
         Decision::Http(protocol) => {
             record.carried(Tier::Http);
             record.spoke(protocol, None);
@@ -109,8 +121,19 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
             };
             let elsewhere = tunnel.filter(|tunnel| !tunnel.shares_worker(&seat));
             let Some(runtime) = elsewhere.as_ref().map(|seat| seat.runtime().clone()) else {
-                let talk =
-                    Talk { alive, seat, client, direction, original, proved, peer, probing, terms, record };
+                let talk = Talk {
+                    alive,
+                    seat,
+                    client,
+                    direction,
+                    original,
+                    proved,
+                    peer,
+                    probing,
+                    terms,
+                    since,
+                    record,
+                };
                 return talk.begin(near, routed, far, protocol).await;
             };
             let near = match near {
@@ -130,6 +153,7 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
                         peer,
                         probing,
                         terms,
+                        since,
                         record,
                     };
                     Elsewhere::spawn(&runtime, talk.begin(near, routed, far, protocol)).ended().await;
@@ -209,10 +233,9 @@ async fn look(arrival: &mut Arrival, peeker: &mut Peeker) -> (Decision, Option<R
     let decision = if habit == Some(Habit::ServerFirst) {
         Decision::Pass(Protocol::Opaque, None)
     } else {
-        let idle = instance.limits().idle_timeout;
-        let (silence, partial) =
-            if demanded { (terms.idle_timeout, terms.header_timeout) } else { (idle, PATIENCE) };
-        let deciding = Deciding { near, far: &mut far, peeker, direction, demanded, partial };
+        let silence = if demanded { terms.idle_timeout } else { instance.limits().idle_timeout };
+        let whole = terms.header_timeout;
+        let deciding = Deciding { near, far: &mut far, peeker, direction, demanded, whole };
         let (decision, first) = deciding.run(dialling.as_mut(), pin!(sleep(silence))).await;
         if first == First::Server {
             instance.memory.note(direction, original, Habit::ServerFirst, Instant::now());
@@ -221,7 +244,7 @@ async fn look(arrival: &mut Arrival, peeker: &mut Peeker) -> (Decision, Option<R
     };
     match (&decision, &near) {
         (Decision::Ended(_), _) => {}
-        (Decision::Http(_), _) => {
+        (Decision::Http(_) | Decision::Slow, _) => {
             if !demanded && habit.is_none() {
                 instance.memory.note(direction, original, Habit::Http, Instant::now());
             }
@@ -256,6 +279,8 @@ struct Talk {
     peer: Option<Arc<Workload>>,
     probing: Option<Arc<dyn Probing>>,
     terms: Arc<HttpTerms>,
+    /// When its first bytes had come, if they were not enough.
+    since: Option<tokio::time::Instant>,
     record: Box<Record>,
 }
 
@@ -268,11 +293,13 @@ impl Talk {
         far: Option<Result<Far, Fault>>,
         protocol: Protocol,
     ) {
-        let Self { alive, seat, client, direction, original, proved, peer, probing, terms, record } = self;
+        let Self { alive, seat, client, direction, original, proved, peer, probing, terms, since, record } =
+            self;
         let mut front = Front::new(&alive.instance, terms, seat, direction, client, original);
         front.proved = proved;
         front.peer = peer;
         front.probing = probing;
+        front.since = since;
         Box::pin(prepare(&front, routed, far, protocol)).await;
         let carrier = match near {
             Near::Socket(leg) => Carrier::Socket(leg),
@@ -390,8 +417,8 @@ struct Deciding<'a> {
     peeker: &'a mut Peeker,
     direction: Direction,
     demanded: bool,
-    /// How long more bytes are waited for when some have come.
-    partial: Duration,
+    /// How long the head of a request may take from its first byte.
+    whole: Duration,
 }
 
 impl Deciding<'_> {
@@ -401,8 +428,8 @@ impl Deciding<'_> {
         mut dialling: Pin<&mut impl Future<Output = Result<Far, Fault>>>,
         mut limit: Pin<&mut Sleep>,
     ) -> (Decision, First) {
-        let Self { near, far, peeker, direction, demanded, partial } = self;
-        let (mut waiting, mut watching) = (false, !demanded);
+        let Self { near, far, peeker, direction, demanded, whole } = self;
+        let (mut hopeless, mut watching) = (None, !demanded);
         poll_fn(|context| {
             match peeker.poll(near, context) {
                 Poll::Ready(Ok(spoken)) => {
@@ -433,19 +460,35 @@ impl Deciding<'_> {
                     Upstream::Http2 => watching = false,
                 }
             }
-            if !waiting && (peeker.has_some() || matches!(far, Some(Err(_)))) {
-                waiting = true;
-                limit.as_mut().reset(tokio::time::Instant::now() + partial);
+            if hopeless.is_none() && matches!(far, Some(Err(_))) {
+                hopeless = Some(tokio::time::Instant::now());
+            }
+            let leaning = peeker.leaning();
+            let patience = match leaning {
+                Leaning::Beginning => whole,
+                Leaning::Neither if demanded => whole,
+                Leaning::Request | Leaning::Neither => PATIENCE.min(whole),
+            };
+            let due = peeker.since().or(hopeless).map(|since| since + patience);
+            if let Some(due) = due
+                && limit.deadline() != due
+            {
+                limit.as_mut().reset(due);
             }
             if limit.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
-            let decision = if waiting && !demanded {
-                Decision::Pass(Protocol::Opaque, None)
-            } else {
-                let silent =
-                    io::Error::new(io::ErrorKind::TimedOut, "the client did not say what it wants in time");
-                Decision::Ended(Fault::new(blame(End::Client, direction), "read from client", silent))
+            let decision = match leaning {
+                // Whoever serves it says that it took too long.
+                Leaning::Request | Leaning::Beginning => Decision::Slow,
+                Leaning::Neither if due.is_some() && !demanded => Decision::Pass(Protocol::Opaque, None),
+                Leaning::Neither => {
+                    let silent = io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "the client did not say what it wants in time",
+                    );
+                    Decision::Ended(Fault::new(blame(End::Client, direction), "read from client", silent))
+                }
             };
             Poll::Ready((decision, First::Nobody))
         })

@@ -46,6 +46,9 @@ const LINGER_BYTES: usize = 1 << 20;
 /// What no parser takes for a part of a head or of a chunk, and which ends a head: parsers do not look before its end.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
 
+/// What a client is told whose head did not come to its end in time (RFC 9110, section 15.5.9).
+const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// One end of a connection as hyper uses it.
 pub(in crate::proxy) struct Io {
     /// Absent only while it is dropped.
@@ -131,6 +134,15 @@ impl Io {
         Poll::Pending
     }
 
+    /// Tells the client that its head took too long, and ends.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.refused, true) {
+            // Nothing waits to be written before it: if there is no room for it, nobody reads.
+            let _told = self.poll_write_pieces(context, &[IoSlice::new(TOO_LATE)])?;
+        }
+        Pin::new(self).poll_shutdown(context)
+    }
+
     fn poll_read_plain(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if !self.early.is_empty() {
             let length = self.early.len().min(buffer.len());
@@ -178,6 +190,9 @@ impl Read for Io {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.watch.as_ref().is_some_and(|watch| watch.is_late()) {
+            return this.poll_late(context);
+        }
         if this.heads.as_ref().is_some_and(Heads::violated) {
             // Something that the parser refuses, once: it answers what was asked before, and this with 400.
             if !std::mem::replace(&mut this.refused, true) {

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-use super::detect::{self, Seen, WINDOW};
+use super::detect::{self, Leaning, Seen, WINDOW};
 use super::dialling::Far;
 use crate::proxy::leg::Leg;
 use crate::proxy::relay::scratch;
@@ -26,6 +27,9 @@ pub(in crate::proxy) enum Near {
 #[derive(Debug, Default)]
 pub(super) struct Peeker {
     known: usize,
+    leaning: Leaning,
+    /// When something had come that was not enough.
+    since: Option<Instant>,
 }
 
 /// What a client turned out to speak.
@@ -48,8 +52,9 @@ impl Spoken {
     }
 
     /// What is left when no more of them come.
-    pub(super) const fn nothing_more() -> Self {
-        Self { seen: Seen::Opaque, server_name: None }
+    fn nothing_more(leaning: Leaning) -> Self {
+        let seen = if leaning == Leaning::Request { Seen::Http1 } else { Seen::Opaque };
+        Self { seen, server_name: None }
     }
 }
 
@@ -69,18 +74,37 @@ impl Peeker {
         self.known > 0
     }
 
+    /// What that leans to.
+    pub(super) const fn leaning(&self) -> Leaning {
+        self.leaning
+    }
+
+    /// When it had come; `None` if the first bytes were enough.
+    pub(super) const fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Keeps what is known of bytes that are not enough.
+    fn heard(&mut self, known: usize, leaning: Leaning) {
+        (self.known, self.leaning) = (known, leaning);
+        if known > 0 {
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
     /// Ready when what the client said is enough, or it says no more.
     pub(super) fn poll(&mut self, near: &mut Near, context: &mut Context<'_>) -> Poll<io::Result<Spoken>> {
         match near {
             Near::Socket(leg) => self.poll_socket(leg, context),
             Near::Stream(channel) => loop {
                 let more = ready!(channel.poll_peek_more(context, self.known))?;
-                self.known = channel.peeked().len();
                 if let Some(spoken) = Spoken::of(channel.peeked()) {
+                    self.known = channel.peeked().len();
                     return Poll::Ready(Ok(spoken));
                 }
+                self.heard(channel.peeked().len(), detect::lean(channel.peeked()));
                 if !more {
-                    return Poll::Ready(Ok(Spoken::nothing_more()));
+                    return Poll::Ready(Ok(Spoken::nothing_more(self.leaning)));
                 }
             },
         }
@@ -89,25 +113,33 @@ impl Peeker {
     fn poll_socket(&mut self, socket: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<Spoken>> {
         loop {
             ready!(socket.poll_read_ready(context))?;
-            let mut length = None;
+            let mut heard = None;
             // "Would block" is how readiness is cleared, so that more bytes wake us again. The bytes stay in the socket, of
             // which nobody will be told a second time: see `Leg::moved_to`.
             let peeked = socket.try_io(Interest::READABLE, || {
                 peek(socket, |bytes| {
-                    length = Some(bytes.len());
-                    if bytes.is_empty() { Some(Spoken::nothing_more()) } else { Spoken::of(bytes) }
+                    let spoken = match bytes {
+                        [] => Some(Spoken::nothing_more(Leaning::Neither)),
+                        _ => Spoken::of(bytes),
+                    };
+                    if spoken.is_none() {
+                        heard = Some((bytes.len(), detect::lean(bytes)));
+                    }
+                    spoken
                 })?
                 .ok_or_else(|| io::ErrorKind::WouldBlock.into())
             });
-            match (peeked, length) {
+            match (peeked, heard) {
                 // Called ready with nothing new: the client says no more.
-                (Err(error), Some(length))
+                (Err(error), Some((length, leaning)))
                     if error.kind() == io::ErrorKind::WouldBlock && length == self.known =>
                 {
-                    return Poll::Ready(Ok(Spoken::nothing_more()));
+                    return Poll::Ready(Ok(Spoken::nothing_more(leaning)));
                 }
-                (Err(error), length) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.known = length.unwrap_or(self.known);
+                (Err(error), heard) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some((length, leaning)) = heard {
+                        self.heard(length, leaning);
+                    }
                 }
                 (peeked, _) => return Poll::Ready(peeked),
             }

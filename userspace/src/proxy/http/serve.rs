@@ -37,6 +37,8 @@ const RESETS: usize = 20;
 const OUR_RESETS: usize = 128;
 /// How often a client of HTTP/2 is pinged, and how long its answer may take.
 const PING: Duration = Duration::from_secs(30);
+/// How long a client may take to hear that its head took too long.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How many times per idle timeout a connection is looked at.
 const LOOKS: u32 = 4;
 
@@ -142,18 +144,25 @@ async fn to_the_end(front: &Front, mut connection: Pin<&mut impl Serving>) -> io
     let mut draining = front.instance.draining();
     let mut drained = pin!(draining.wait_for(|draining| *draining));
     let mut told = false;
-    let mut slow = Slow { patience: front.terms.header_timeout, head: None };
+    let mut slow = Slow { patience: front.terms.header_timeout, head: None, since: front.since };
     let mut deadline = pin!(sleep(front.terms.header_timeout));
     let mut idle = Quiet { seen: 0, quiet: 0 };
     let mut look = pin!(sleep(front.terms.idle_timeout / LOOKS));
     poll_fn(|context| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-                return Poll::Ready(ended.map_err(|error| failure::io(&error)));
+                let ended = ended.map_err(|error| failure::io(&error));
+                return Poll::Ready(if front.watch.is_late() { Err(slow.fault()) } else { ended });
             }
-            if slow.poll(front, deadline.as_mut(), context).is_ready() {
-                let message = format!("no whole head within {:?} (http.header-timeout)", slow.patience);
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+            if front.watch.is_late() {
+                if deadline.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Err(slow.fault()));
+                }
+            } else if slow.poll(front, deadline.as_mut(), context).is_ready() {
+                // Reading on, it is told so.
+                front.watch.give_up();
+                deadline.as_mut().reset(Instant::now() + FAREWELL);
+                continue;
             }
             let over = idle.poll(front, look.as_mut(), context).is_ready();
             if over || !told && drained.as_mut().poll(context).is_ready() {
@@ -172,11 +181,14 @@ struct Slow {
     patience: Duration,
     /// The head that the deadline is for.
     head: Option<u64>,
+    /// When the connection's first bytes had come, if that was before it was served.
+    since: Option<Instant>,
 }
 
 impl Slow {
     fn poll(&mut self, front: &Front, mut deadline: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
-        let under_way = front.watch.head_under_way();
+        // Behind a request that is being answered nothing is read, however much of it has come.
+        let under_way = front.watch.head_under_way().filter(|_| front.watch.is_idle());
         if under_way.is_none() {
             // Heads mostly come in one piece: then no timer is ever touched.
             self.head = None;
@@ -184,9 +196,15 @@ impl Slow {
         }
         if self.head != under_way {
             self.head = under_way;
-            deadline.as_mut().reset(Instant::now() + self.patience);
+            let since = self.since.filter(|_| under_way == Some(1)).unwrap_or_else(Instant::now);
+            deadline.as_mut().reset(since + self.patience);
         }
         deadline.poll(context)
+    }
+
+    fn fault(&self) -> io::Error {
+        let message = format!("no whole head within {:?} (http.header-timeout)", self.patience);
+        io::Error::new(io::ErrorKind::TimedOut, message)
     }
 }
 

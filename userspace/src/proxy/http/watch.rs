@@ -20,6 +20,8 @@ pub(in crate::proxy) struct Watch {
     /// Heads that began to arrive; the head of the last one is not whole while `within_head`.
     heads: AtomicU64,
     within_head: AtomicBool,
+    /// Whether the head that has begun is not waited for any more.
+    late: AtomicBool,
     violation: Mutex<Option<Violation>>,
     /// Whoever waits for the end of the last request.
     waiting: Mutex<Option<Waker>>,
@@ -82,6 +84,15 @@ impl Watch {
     /// The number of the head of which a part has arrived, if one has.
     pub(super) fn head_under_way(&self) -> Option<u64> {
         self.within_head.load(Ordering::Relaxed).then(|| self.heads.load(Ordering::Relaxed))
+    }
+
+    /// The head that has begun is not waited for any more.
+    pub(super) fn give_up(&self) {
+        self.late.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
     }
 
     /// Notes what the client sent that is no HTTP that may be forwarded.

@@ -1,7 +1,7 @@
 //! How requests end that do not end well, and how connections end.
 
 use super::*;
-use crate::model::{Flag, Side};
+use crate::model::{Direction, Flag, Protocol, Side};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -101,14 +101,82 @@ async fn a_pooled_connection_that_died_is_replaced_without_the_client_noticing()
 
 #[tokio::test]
 async fn a_head_that_does_not_end_is_not_waited_for() {
-    let terms = HttpTerms { header_timeout: Duration::from_millis(50), ..looking() };
-    let web = Web::with(Entry::Outbound, terms).await;
-    let mut client = web.bench.connect().await;
-    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await.unwrap();
-    let (answer, _) = rest(&mut client).await;
-    assert_eq!(answer, "");
+    for (direction, begun) in [
+        (Direction::Outbound, "GET / HTTP/1.1\r\nHost: a\r\nX: "),
+        (Direction::Inbound, "GET / HTTP/1.1\r\n"),
+        (Direction::Outbound, "GET / HT"),
+        (Direction::Outbound, "G"),
+        (Direction::Inbound, "PO"),
+    ] {
+        for port in [None, Some(Protocol::Http1)] {
+            let web = slow(direction, port).await;
+            let mut client = web.bench.connect().await;
+            client.write_all(begun.as_bytes()).await.unwrap();
+            too_late(&web, client, begun).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_is_not_waited_for() {
+    for direction in [Direction::Outbound, Direction::Inbound] {
+        let web = slow(direction, None).await;
+        let client = web.bench.connect().await;
+        client.set_nodelay(true).unwrap();
+        let (reading, mut writing) = client.into_split();
+        let drip = tokio::spawn(async move {
+            for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX: ".iter().cycle() {
+                tokio::time::sleep(Duration::from_millis(110)).await;
+                if writing.write_all(&[*byte]).await.is_err() {
+                    return writing;
+                }
+            }
+            writing
+        });
+        let begun = std::time::Instant::now();
+        let mut reading = reading;
+        let mut answer = [0; 12];
+        within(reading.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 408");
+        assert!(begun.elapsed() < HEADER_TIMEOUT + Duration::from_secs(1), "{:?}", begun.elapsed());
+        let fault = web.bench.ended().await.fault.unwrap();
+        assert!(fault.to_string().contains("http.header-timeout"), "{fault}");
+        drip.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_head_behind_a_request_is_waited_for_when_that_is_answered() {
+    let web = slow(Direction::Outbound, None).await;
+    let (mut client, mut upstream, _) = web.ask(&format!("{GET}GET /next HT")).await;
+    tokio::time::sleep(HEADER_TIMEOUT * 2).await;
+    upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 204"));
+    too_late(&web, client, "behind a request").await;
+}
+
+const HEADER_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Before an upstream whose port is declared to speak `port`, if anything.
+async fn slow(direction: Direction, port: Option<Protocol>) -> Web {
+    let entry = match direction {
+        Direction::Outbound => Entry::Outbound,
+        Direction::Inbound => Entry::Inbound,
+    };
+    let web = Web::start(entry).await;
+    let mut terms = HttpTerms { header_timeout: HEADER_TIMEOUT, ..looking() };
+    terms.ports = port.map(|port| (web.listener.local_addr().unwrap().port(), port)).into_iter().collect();
+    web.bench.instance.set_http(terms);
+    web
+}
+
+/// The client is told that it was too slow, and so is whoever watches.
+async fn too_late(web: &Web, mut client: TcpStream, what: &str) {
+    let (answer, ended) = rest(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && ended.is_ok(), "{what:?}: {answer:?}, {ended:?}");
+    drop(client);
     let fault = web.bench.ended().await.fault.unwrap();
-    assert!(fault.to_string().contains("http.header-timeout"), "{fault}");
+    assert!(fault.to_string().contains("http.header-timeout"), "{what:?}: {fault}");
 }
 
 #[tokio::test]
