@@ -1,8 +1,8 @@
 //! What the first bytes of a connection say is spoken on it.
 //!
 //! Pure. It decides as early as the bytes allow and waits for no more than one line. What calls itself HTTP/1 in its first
-//! line is HTTP, however badly that line is written: whether it may be forwarded is decided by whoever parses it, and
-//! what a lenient server might take for a request must not pass unseen.
+//! line is HTTP, and so is what asks for a target as only HTTP does, however badly that line is written: whether it may be
+//! forwarded is decided by whoever parses it, and what a lenient server might take for a request must not pass unseen.
 
 use std::io::Cursor;
 
@@ -83,15 +83,14 @@ pub fn lean(bytes: &[u8]) -> Leaning {
     if !text.is_empty() && METHODS.iter().any(|method| method.starts_with(text)) {
         return Leaning::Beginning;
     }
-    let (method, target) = text.split_at(text.iter().take_while(|&&byte| is_token(byte)).count());
+    let (method, target) = split(text);
     let known = METHODS.contains(&method);
     if target.is_empty() || !known && !method.iter().all(u8::is_ascii_uppercase) {
         return Leaning::Neither;
     }
     let target = target.trim_ascii_start();
     match target {
-        [b'/', ..] => Leaning::Request,
-        _ if SCHEMES.iter().any(|scheme| target.starts_with(scheme)) => Leaning::Request,
+        _ if names_target(method, target) => Leaning::Request,
         [] if known => Leaning::Beginning,
         _ if known && SCHEMES.iter().any(|scheme| scheme.starts_with(target)) => Leaning::Beginning,
         _ if method == b"OPTIONS" && ANYTHING.starts_with(target) => Leaning::Beginning,
@@ -122,10 +121,37 @@ fn line(bytes: &[u8]) -> Seen {
     }
     match end {
         // A line that has ended, or something that is no text.
+        Some(_) if asks(text) && !names_another(text) => Seen::Http1,
         Some(_) => Seen::Opaque,
         None if bytes.len() >= WINDOW => Seen::Http1,
         None => Seen::Undecided,
     }
+}
+
+/// A method and what stands behind it.
+fn split(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().take_while(|&&byte| is_token(byte)).count())
+}
+
+/// Whether a line begins as those of other protocols do not, although they know the same words.
+fn asks(text: &[u8]) -> bool {
+    let (method, target) = split(text);
+    METHODS.contains(&method)
+        && target.starts_with(b" ") | target.starts_with(b"\t")
+        && names_target(method, target.trim_ascii_start())
+}
+
+/// Whether what stands behind a method is a target of HTTP.
+fn names_target(method: &[u8], target: &[u8]) -> bool {
+    target.starts_with(b"/")
+        || SCHEMES.iter().any(|scheme| target.starts_with(scheme))
+        || method == b"OPTIONS" && target.starts_with(ANYTHING)
+}
+
+/// Whether a line ends with the version of a protocol that took its requests over from HTTP (RFC 7826, RFC 3261).
+fn names_another(text: &[u8]) -> bool {
+    let last = text.trim_ascii_end().rsplit(|&byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
+    [&b"RTSP/"[..], b"SIP/"].iter().any(|name| last.starts_with(name))
 }
 
 /// Whether `HTTP/1.` and a digit stand behind a blank.
@@ -172,6 +198,16 @@ mod tests {
             "GET\t/ HTTP/1.1\r\n",
             "GET /a b HTTP/1.1\r\n",
             "GET / HTTP/1.1 \r\n",
+            "GET /\r\n",
+            "GET /x\r\n",
+            "GET /x \n",
+            "GET /x HTTP/2.0\r\n",
+            "GET /x http/1.1\r\n",
+            "GET /x\0b HTTP/1.1\r\n",
+            "GET /x\rb HTTP/1.1\r\n",
+            "DELETE https://a/ HTTP/3\r\n",
+            "OPTIONS * HTTP/2\r\n",
+            "\r\nPATCH \t/x\r\n",
         ] {
             assert_eq!(look(text.as_bytes()), Seen::Http1, "{text:?}");
         }
@@ -187,7 +223,7 @@ mod tests {
             b"\x80\0\0\0",
             b"\x03\0\0\x13\x0e",
             b"\x16\x02",
-            b"GET /\0",
+            b"GET\0/ HTTP/1.1",
         ];
         for bytes in binary {
             assert_eq!(look(bytes), Seen::Opaque, "{bytes:?}");
@@ -197,7 +233,16 @@ mod tests {
             "*1\r\n$4\r\nPING\r\n",
             "GET foo\r\n",
             "get foo\r\n",
+            "get /foo\r\n",
+            "SET /foo bar\r\n",
             "OPTIONS * RTSP/1.0\r\n",
+            "OPTIONS rtsp://a/ RTSP/2.0\r\n",
+            "OPTIONS /a RTSP/1.0\r\n",
+            "OPTIONS sip:bob@example.com SIP/2.0\r\n",
+            "CONNECT {\"verbose\":false}\r\n",
+            "TRACE irc.example.com\r\n",
+            "GE:T /x HTTP/1.1\r\n",
+            " GET /x HTTP/1.1\r\n",
             "INVITE sip:bob@example.com SIP/2.0\r\n",
             "NICK somebody\r\n",
             "EHLO client.example.com\r\n",
@@ -206,7 +251,6 @@ mod tests {
             "<?xml",
             "{\"a\":",
             "PRI * HTTP/2.0\r\n\r\nXX",
-            "GET /\r\n",
         ] {
             assert_eq!(look(text.as_bytes()), Seen::Opaque, "{text:?}");
         }

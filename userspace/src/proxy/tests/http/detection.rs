@@ -52,16 +52,24 @@ async fn a_request_in_pieces_is_found_and_what_never_becomes_one_is_relayed() {
 
 #[tokio::test]
 async fn a_declared_port_that_gets_no_http_is_refused() {
-    let mut terms = looking();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    terms.ports.insert(address.port(), Protocol::Http1);
-    let bench = Bench::start(Entry::Inbound, LIMITS, Some(address));
-    bench.instance.set_http(terms);
-    let mut client = bench.connect().await;
-    client.write_all(b"PING\r\n").await.unwrap();
-    assert!(within(client.read_u8()).await.is_err());
-    let ended = bench.ended().await;
-    assert!(ended.fault.unwrap().to_string().contains("expected HTTP"));
-    assert!(ended.upstream.is_none(), "the app never heard of it");
+    for said in [
+        "PING\r\n",
+        " GET /x HTTP/1.1\r\n",
+        "GE:T /x HTTP/1.1\r\n",
+        "GET( /x HTTP/1.1\r\n",
+        "\x16\x03\x01\0\x01\x01",
+    ] {
+        let mut terms = looking();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        terms.ports.insert(address.port(), Protocol::Http1);
+        let bench = Bench::start(Entry::Inbound, LIMITS, Some(address));
+        bench.instance.set_http(terms);
+        let mut client = bench.connect().await;
+        client.write_all(said.as_bytes()).await.unwrap();
+        assert!(within(client.read_u8()).await.is_err(), "{said:?}");
+        let ended = bench.ended().await;
+        assert!(ended.fault.unwrap().to_string().contains("expected HTTP"), "{said:?}");
+        assert!(ended.upstream.is_none(), "{said:?}: the app never heard of it");
+    }
 }

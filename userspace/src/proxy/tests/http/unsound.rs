@@ -4,7 +4,13 @@ use super::*;
 use crate::model::Side;
 
 /// Heads that are refused whole.
-const HEADS: [&str; 14] = [
+const HEADS: [&str; 20] = [
+    "GET /x HTTP/2.0\r\nHost: a\r\n\r\n",
+    "GET /x\r\n",
+    "GET /x http/1.1\r\nHost: a\r\n\r\n",
+    "GET /x \r\n",
+    "GET /x\0b HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /x\rb HTTP/1.1\r\nHost: a\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
