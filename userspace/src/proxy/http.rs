@@ -17,10 +17,11 @@
 //! - `resilience`, `standing`, `rates`: what is remembered of services and limits between requests
 //! - `body`, `replay`: bodies on their way; `telling`: what is told of a request; `failure`: what hyper's errors mean
 //! - `explicit`: requests that say themselves where they go; `translate`: HTTP/2 for an app that speaks HTTP/1.1
-//! - `pool`, `dialling`: connections to upstreams
+//! - `pool`, `dialling`: connections to upstreams; `awaited`: what may come before an answer
 //! - `upgrade`: what stops being HTTP
 //! - `io`, `spawning`: what hyper runs on
 
+mod awaited;
 mod body;
 pub(super) mod choose;
 mod delivery;

@@ -103,10 +103,10 @@ impl Front {
                 (Carrier::Tunnel(Box::new(channel)), Some((source, destination)))
             }
         };
-        let known = Known::new(proved);
-        let sender =
-            greet(&self.instance, &self.seat, &self.terms, key.protocol, Io::upstream(carrier), &self.pool)
-                .await;
+        let awaited = Arc::default();
+        let io = Io::upstream(carrier, Arc::clone(&awaited));
+        let known = Known::new(proved, awaited);
+        let sender = greet(&self.instance, &self.seat, &self.terms, key.protocol, io, &self.pool).await;
         let sender = sender.map_err(|error| Unreached {
             flag: Flag::UpstreamProtocol,
             fault: Fault::new(Side::Agent, "greet upstream", io::Error::other(error)),

@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{Download, Gate, Pass, Upload};
+use super::body::{Download, Gate, Upload};
 use super::choose::Endpoint;
 use super::delivery::{self, Delivered};
 use super::dialling::{Unreached, address};
@@ -165,12 +165,8 @@ fn upload(parts: Parts, body: Screened, telling: &mut Telling) -> (Request<Uploa
     let gate = Arc::new(Gate::default());
     upload.behind(Arc::clone(&gate));
     let mut request = Request::from_parts(parts, upload);
-    let opened = Arc::clone(&gate);
-    hyper::ext::on_informational(&mut request, move |answer| {
-        if answer.status() == StatusCode::CONTINUE {
-            opened.set(Pass::Open);
-        }
-    });
+    // Whoever waits for the answer opens it.
+    request.extensions_mut().insert(Arc::clone(&gate));
     (request, Some(gate))
 }
 
@@ -207,7 +203,19 @@ pub(super) async fn attempt(
         }
         let again = if lent.used { copy(&request) } else { None };
         let sent = match &mut lent.sender {
-            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http1(sender) => {
+                let (awaited, patience) = (&lent.known.awaited, front.terms.header_timeout);
+                let answer = awaited.answer(request, patience, |request| sender.try_send_request(request));
+                match answer.await {
+                    Ok(sent) => sent,
+                    Err(excess) => {
+                        let endless = io::Error::new(io::ErrorKind::InvalidData, excess);
+                        let fault =
+                            Fault::new(blame(End::Upstream, front.direction), "wait for answer", endless);
+                        return Err(Failed { flag: Flag::UpstreamProtocol, fault, unsent: None });
+                    }
+                }
+            }
             Sender::Http2(sender, _) => sender.try_send_request(request).await,
         };
         let mut error = match sent {

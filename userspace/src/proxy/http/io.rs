@@ -18,6 +18,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::awaited::Awaited;
 use super::heads::Heads;
 use super::watch::Watch;
 use crate::proxy::leg::Leg;
@@ -58,6 +59,8 @@ pub(in crate::proxy) struct Io {
     /// What looks at the client's heads.
     heads: Option<Heads>,
     watch: Option<Arc<Watch>>,
+    /// What is told that something came from the upstream.
+    awaited: Option<Arc<Awaited>>,
     /// Whether the parser was shown that what the client sent is refused.
     refused: bool,
     shut_down: bool,
@@ -66,13 +69,14 @@ pub(in crate::proxy) struct Io {
 }
 
 impl Io {
-    /// The upstream's end.
-    pub(in crate::proxy) const fn upstream(carrier: Carrier) -> Self {
+    /// The upstream's end, which tells `awaited` what comes.
+    pub(super) const fn upstream(carrier: Carrier, awaited: Arc<Awaited>) -> Self {
         Self {
             carrier: Some(carrier),
             early: Bytes::new(),
             heads: None,
             watch: None,
+            awaited: Some(awaited),
             refused: false,
             shut_down: false,
             linger: None,
@@ -91,6 +95,7 @@ impl Io {
             early,
             heads,
             watch: Some(watch),
+            awaited: None,
             refused: false,
             shut_down: false,
             linger: None,
@@ -99,6 +104,7 @@ impl Io {
 
     /// Lets everything pass from now on: what is spoken is HTTP no more.
     pub(super) fn upgraded(&mut self) {
+        self.awaited = None;
         self.heads = None;
     }
 
@@ -206,6 +212,11 @@ impl Read for Io {
             if read == 0 {
                 // A client that has said all that it has to say still waits for its answer.
                 ready!(this.poll_answered(context));
+            }
+            if read > 0
+                && let Some(awaited) = &this.awaited
+            {
+                awaited.came()?;
             }
             let mut bytes = &scratch[..read];
             if let Some(watch) = &this.watch {

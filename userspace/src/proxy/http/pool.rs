@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::{http1, http2};
 
+use super::awaited::Awaited;
 use super::body::Upload;
 use crate::model::{Identity, Protocol};
 use crate::proxy::route::Way;
@@ -34,6 +35,8 @@ pub(in crate::proxy) struct Key {
 pub(super) struct Known {
     /// Who both ends are, through a tunnel.
     pub(super) proved: Option<(Identity, Identity)>,
+    /// What it says of the answer that is waited for.
+    pub(super) awaited: Arc<Awaited>,
     /// How its service wants it kept, if it does.
     keeping: OnceLock<Keeping>,
     /// Requests that it has carried.
@@ -51,8 +54,8 @@ pub(in crate::proxy) struct Keeping {
 
 impl Known {
     /// A new connection, between these two.
-    pub(super) const fn new(proved: Option<(Identity, Identity)>) -> Self {
-        Self { proved, keeping: OnceLock::new(), carried: AtomicU32::new(0) }
+    pub(super) const fn new(proved: Option<(Identity, Identity)>, awaited: Arc<Awaited>) -> Self {
+        Self { proved, awaited, keeping: OnceLock::new(), carried: AtomicU32::new(0) }
     }
 
     /// It is kept as its service wants from now on.

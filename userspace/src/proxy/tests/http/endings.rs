@@ -58,6 +58,53 @@ async fn an_answer_that_is_no_http_is_not_passed_on() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_before_its_head_has_ended_is_not_waited_for() {
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    for (begun, more, pause) in [
+        ("", hint.repeat(50), Duration::ZERO),
+        ("", hint.to_owned(), Duration::from_millis(50)),
+        ("HTTP/1.1 200 OK\r\n", "X: y\r\n".to_owned(), Duration::from_millis(50)),
+        ("HTTP/1.1 200 OK\r\n", "X: y\r\n".repeat(1000), Duration::ZERO),
+        ("HT", String::new(), Duration::from_millis(50)),
+    ] {
+        for inbound in [false, true] {
+            let web = slow(if inbound { Direction::Inbound } else { Direction::Outbound }, None).await;
+            let (mut client, mut upstream, _) = web.ask(GET).await;
+            upstream.write_all(begun.as_bytes()).await.unwrap();
+            let more = more.clone();
+            let endless = tokio::spawn(async move {
+                while upstream.write_all(more.as_bytes()).await.is_ok() {
+                    tokio::time::sleep(pause).await;
+                }
+            });
+            let answer = until(&mut client, "passed on").await;
+            assert!(answer.contains("HTTP/1.1 502 "), "{begun:?}: {answer:?}");
+            let told = web.exchanges(1).await.pop().unwrap();
+            assert!(told.flags.has(Flag::UpstreamProtocol), "{begun:?}: {}", told.flags);
+            // The upstream's connection is closed, and the client's goes on.
+            if begun != "HT" {
+                within(endless).await.unwrap();
+            }
+            client.write_all(GET.as_bytes()).await.unwrap();
+            let mut another = web.upstream().await;
+            head(&mut another).await;
+            another.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            assert!(head(&mut client).await.starts_with("HTTP/1.1 204"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_may_think_behind_an_interim_answer() {
+    let web = slow(Direction::Outbound, None).await;
+    let (mut client, mut upstream, _) = web.ask(GET).await;
+    upstream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").await.unwrap();
+    tokio::time::sleep(HEADER_TIMEOUT * 2).await;
+    upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 204"));
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_takes_its_request_with_it() {
     let web = Web::start(Entry::Outbound).await;
     let (client, mut upstream, _) = web.ask(GET).await;
