@@ -12,7 +12,7 @@ use super::io::{Carrier, Io};
 use super::pool::{self, Key, Known, Lent, Pool, Sender};
 use super::spawning::Tasks;
 use super::terms::HttpTerms;
-use crate::model::{Fault, Flag, Protocol, Side, TraceParent, UpstreamAddr};
+use crate::model::{Direction, Fault, Flag, Protocol, Side, TraceParent, UpstreamAddr};
 use crate::proxy::dial::Dial;
 use crate::proxy::instance::Instance;
 use crate::proxy::leg::Leg;
@@ -20,9 +20,14 @@ use crate::proxy::route::Way;
 use crate::proxy::tunnel::outbound::{self, Tunnelled};
 use crate::proxy::workers::Seat;
 
-/// Windows of HTTP/2 towards upstreams and clients: what one slow reader makes us hold at most.
+/// Windows of HTTP/2 towards what is far away: what one slow reader makes us hold at most.
 pub(super) const STREAM_WINDOW: u32 = 1 << 20;
 pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The window of a stream towards the app beside us, from which nothing is far: a client that nobody knows may ask for much on
+/// many streams and let none of it be sent.
+const APP_STREAM_WINDOW: u32 = 32 << 10;
+/// What is kept of a stream that cannot send, behind what its body has next.
+pub(super) const SEND_BUFFER: usize = 16 << 10;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -106,7 +111,12 @@ impl Front {
         let awaited = Arc::default();
         let io = Io::upstream(carrier, Arc::clone(&awaited));
         let known = Known::new(proved, awaited);
-        let sender = greet(&self.instance, &self.seat, &self.terms, key.protocol, io, &self.pool).await;
+        let window = match self.direction {
+            Direction::Outbound => STREAM_WINDOW,
+            Direction::Inbound => APP_STREAM_WINDOW,
+        };
+        let sender =
+            greet(&self.instance, &self.seat, &self.terms, key.protocol, window, io, &self.pool).await;
         let sender = sender.map_err(|error| Unreached {
             flag: Flag::UpstreamProtocol,
             fault: Fault::new(Side::Agent, "greet upstream", io::Error::other(error)),
@@ -128,6 +138,7 @@ async fn greet(
     seat: &Seat,
     terms: &HttpTerms,
     protocol: Protocol,
+    window: u32,
     io: Io,
     pool: &Arc<Pool>,
 ) -> hyper::Result<Sender> {
@@ -137,7 +148,8 @@ async fn greet(
         let tasks = Tasks::default();
         let (sender, connection) = http2::Builder::new(tasks.spawner())
             .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_stream_window_size(window)
+            .max_send_buf_size(SEND_BUFFER)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(terms.max_header_size).unwrap_or(u32::MAX))
             .keep_alive_interval(std::time::Duration::from_secs(30))

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::body::Download;
-use super::dialling::{CONNECTION_WINDOW, STREAM_WINDOW};
+use super::dialling::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
 use super::explicit;
 use super::failure;
 use super::forward;
@@ -104,6 +104,7 @@ async fn http2(front: &Arc<Front>, carrier: Carrier, early: Bytes) -> io::Result
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(front.terms.max_header_size).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(OUR_RESETS)

@@ -160,3 +160,63 @@ async fn a_drain_ends_the_connection_when_its_calls_are_through() {
     assert!(bench.ended().await.fault.is_none());
     assert!(within(sender.send_request(call("/", ""))).await.is_err());
 }
+
+/// A body without end that counts what was taken of it.
+struct Endless(Arc<AtomicUsize>);
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        const PIECE: &[u8] = &[b'a'; 1 << 10];
+        self.0.fetch_add(PIECE.len(), Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PIECE)))))
+    }
+}
+
+#[tokio::test]
+async fn little_is_held_of_answers_that_their_client_does_not_take() {
+    const STREAMS: usize = 50;
+    // Its own window keeps them from being sent, or that nobody reads what is.
+    for window in [0, 1 << 30] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, taken) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&taken);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let count = Arc::clone(&count);
+                let service = service_fn(move |_request: Request<Incoming>| {
+                    let body = Endless(Arc::clone(&count));
+                    async move { Ok::<_, Infallible>(Response::new(body)) }
+                });
+                let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                builder.max_send_buf_size(1 << 10);
+                tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        let bench = Bench::start(Entry::Inbound, LIMITS, Some(address));
+        bench.instance.set_http(looking());
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(window).initial_connection_window_size(1 << 20);
+        let (mut sender, connection) = builder.handshake(TokioIo::new(bench.connect().await)).await.unwrap();
+        tokio::spawn(connection);
+        let mut answers = Vec::new();
+        for _ in 0..STREAMS {
+            answers.push(within(sender.send_request(call("/", ""))).await.unwrap());
+        }
+        let before = AtomicUsize::new(usize::MAX);
+        eventually(|| {
+            let now = taken.load(Ordering::Relaxed);
+            before.swap(now, Ordering::Relaxed) == now
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // The client's own connection takes a megabyte if its streams do.
+        let held = taken.load(Ordering::Relaxed).saturating_sub(if window == 0 { 0 } else { 1 << 20 });
+        assert!(held <= STREAMS * (56 << 10), "{} KiB of each of {STREAMS} answers", held / STREAMS / 1024);
+    }
+}
