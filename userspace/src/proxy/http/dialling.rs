@@ -104,9 +104,8 @@ impl Front {
             }
         };
         let known = Known::new(proved);
-        let sender =
-            greet(&self.instance, &self.seat, &self.terms, key.protocol, Io::upstream(carrier), &self.pool)
-                .await;
+        let io = Io::upstream(carrier, known.hearing());
+        let sender = greet(&self.instance, &self.seat, &self.terms, key.protocol, io, &self.pool).await;
         let sender = sender.map_err(|error| Unreached {
             flag: Flag::UpstreamProtocol,
             fault: Fault::new(Side::Agent, "greet upstream", io::Error::other(error)),

@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub(in crate::proxy) enum Carrier {
     Other(Box<dyn Stream>),
 }
 
-/// How long a client is listened to that was answered before its message was whole, and for how many bytes.
+/// How long a client is listened to behind the last answer, and for how many bytes.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -55,24 +56,36 @@ pub(in crate::proxy) struct Io {
     /// What looks at the client's heads.
     heads: Option<Heads>,
     watch: Option<Arc<Watch>>,
+    /// Bytes that came from the upstream.
+    heard: Option<Arc<AtomicU64>>,
     /// Whether the parser was shown that what the client sent is refused.
     refused: bool,
+    /// Whether the other side was told that nothing more comes.
     shut_down: bool,
-    /// Until when, and how much, is taken after the end.
-    linger: Option<(Pin<Box<Sleep>>, usize)>,
+    closing: Closing,
+}
+
+/// What comes between our end and the close.
+enum Closing {
+    /// Nothing.
+    AtOnce,
+    /// What the client still sends is taken for a while: closed with bytes in its queue, a socket is reset, and with it the
+    /// answer that the client has not read (RFC 9112, section 9.6). With until when, and how much was taken, once it began.
+    Lingering(Option<(Pin<Box<Sleep>>, usize)>),
 }
 
 impl Io {
-    /// The upstream's end.
-    pub(in crate::proxy) const fn upstream(carrier: Carrier) -> Self {
+    /// The upstream's end; `heard` counts what comes from it.
+    pub(in crate::proxy) const fn upstream(carrier: Carrier, heard: Arc<AtomicU64>) -> Self {
         Self {
             carrier: Some(carrier),
             early: Bytes::new(),
             heads: None,
             watch: None,
+            heard: Some(heard),
             refused: false,
             shut_down: false,
-            linger: None,
+            closing: Closing::AtOnce,
         }
     }
 
@@ -88,15 +101,17 @@ impl Io {
             early,
             heads,
             watch: Some(watch),
+            heard: None,
             refused: false,
             shut_down: false,
-            linger: None,
+            closing: Closing::Lingering(None),
         }
     }
 
-    /// Lets everything pass from now on: what is spoken is HTTP no more.
+    /// Lets everything pass from now on: what is spoken is HTTP no more, and either direction ends for itself.
     pub(super) fn upgraded(&mut self) {
         self.heads = None;
+        self.closing = Closing::AtOnce;
     }
 
     /// Ready when no request is being answered that came whole.
@@ -107,13 +122,10 @@ impl Io {
         }
     }
 
-    /// Takes for a while what the client still sends of a message that nobody reads: closed with bytes in its queue, a socket
-    /// is reset, and the answer with it.
+    /// Ready when nothing more is to be taken from the client.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.heads.as_ref().is_some_and(|heads| heads.violated() || !heads.between()) {
-            return Poll::Ready(());
-        }
-        let (mut patience, mut taken) = self.linger.take().unwrap_or_else(|| (Box::pin(sleep(LINGER)), 0));
+        let Closing::Lingering(begun) = &mut self.closing else { return Poll::Ready(()) };
+        let (mut patience, mut taken) = begun.take().unwrap_or_else(|| (Box::pin(sleep(LINGER)), 0));
         let over = scratch::with(|scratch| {
             while taken < LINGER_BYTES {
                 match self.poll_read_plain(context, scratch) {
@@ -127,7 +139,7 @@ impl Io {
         if over {
             return Poll::Ready(());
         }
-        self.linger = Some((patience, taken));
+        self.closing = Closing::Lingering(Some((patience, taken)));
         Poll::Pending
     }
 
@@ -196,6 +208,9 @@ impl Read for Io {
             if let Some(watch) = &this.watch {
                 watch.came(read);
             }
+            if let Some(heard) = &this.heard {
+                heard.fetch_add(read as u64, Ordering::Relaxed);
+            }
             if let Some(heads) = &mut this.heads {
                 match heads.inspect(bytes) {
                     Ok(()) => {}
@@ -253,21 +268,20 @@ impl Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let told = match &mut this.carrier {
-            Some(Carrier::Socket(leg)) => match SockRef::from(&**leg).shutdown(Shutdown::Write) {
-                // Whoever has gone need not be told.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-                told => told,
-            },
-            Some(Carrier::Tunnel(channel)) => channel.finish(),
-            Some(Carrier::Other(stream)) => ready!(Pin::new(stream).poll_shutdown(context)),
-            None => Ok(()),
-        };
-        if told.is_ok() {
-            ready!(this.poll_linger(context));
+        if !this.shut_down {
+            match &mut this.carrier {
+                Some(Carrier::Socket(leg)) => match SockRef::from(&**leg).shutdown(Shutdown::Write) {
+                    // Whoever has gone need not be told.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                    told => told?,
+                },
+                Some(Carrier::Tunnel(channel)) => channel.finish()?,
+                Some(Carrier::Other(stream)) => ready!(Pin::new(stream).poll_shutdown(context))?,
+                None => {}
+            }
+            this.shut_down = true;
         }
-        this.shut_down = told.is_ok();
-        Poll::Ready(told)
+        this.poll_linger(context).map(Ok)
     }
 }
 

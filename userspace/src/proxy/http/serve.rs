@@ -12,6 +12,7 @@ use http::{Request, Response};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, Service, service_fn};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioTimer;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -55,17 +56,21 @@ pub(in crate::proxy) async fn serve(
         _ => Box::pin(http1(&front, carrier, early)).await,
     };
     let side = blame(End::Client, front.direction);
+    let agreed = front.agreed.take();
+    let served = match (served, agreed) {
+        (Ok(()), Some((client, None))) => Box::pin(upgrade::decline(client)).await,
+        (Ok(()), Some((client, Some(upstream)))) => {
+            return Box::pin(upgrade::carry(client, upstream))
+                .await
+                .map_err(|source| Fault::new(side, "carry upgraded connection", source));
+        }
+        (served, _) => served,
+    };
     if let Some(violation) = front.watch.violation() {
         let source = io::Error::new(io::ErrorKind::InvalidData, violation.to_string());
         return Err(Fault::new(side, "read request", source));
     }
-    served.map_err(|source| Fault::new(side, "serve requests", source))?;
-    if let Some((client, upstream)) = front.agreed.take() {
-        Box::pin(upgrade::carry(client, upstream))
-            .await
-            .map_err(|source| Fault::new(side, "carry upgraded connection", source))?;
-    }
-    Ok(())
+    served.map_err(|source| Fault::new(side, "serve requests", source))
 }
 
 /// Answers a request, whatever says where it goes.
@@ -79,7 +84,12 @@ async fn answer(front: Arc<Front>, request: Request<Incoming>) -> Result<Respons
 async fn http1(front: &Arc<Front>, carrier: Carrier, early: Bytes) -> io::Result<()> {
     let io = Io::client(carrier, early, Some(Heads::default()), Arc::clone(&front.watch));
     let shared = Arc::clone(front);
-    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+    let service = service_fn(move |request: Request<Incoming>| {
+        if let Some(offered) = request.extensions().get::<OnUpgrade>() {
+            shared.agreed.offer(offered.clone());
+        }
+        answer(Arc::clone(&shared), request)
+    });
     let connection = http1::Builder::new()
         .preserve_header_case(true)
         .auto_date_header(false)

@@ -3,11 +3,14 @@
 //! Bytes are passed on only once the upstream has agreed with 101 (or 2xx to a CONNECT): what a client sends before that
 //! would be requests to an upstream that does not, which nobody would have looked at.
 
-use std::sync::{Mutex, PoisonError};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
+use hyper::rt::Write;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
@@ -62,17 +65,37 @@ pub(super) fn is_named(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Both ends of what was agreed on, left by the request for whoever serves the connection.
+/// What requests leave for whoever serves their connection.
 #[derive(Default)]
-pub(super) struct Agreed(Mutex<Option<(OnUpgrade, OnUpgrade)>>);
+pub(super) struct Agreed(Mutex<Left>);
+
+#[derive(Default)]
+struct Left {
+    /// The client's end, if a request could have stopped being HTTP.
+    client: Option<OnUpgrade>,
+    /// The upstream's, if one has.
+    upstream: Option<OnUpgrade>,
+}
 
 impl Agreed {
-    pub(super) fn leave(&self, client: OnUpgrade, upstream: OnUpgrade) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((client, upstream));
+    /// A request of the client may stop being HTTP.
+    pub(super) fn offer(&self, client: OnUpgrade) {
+        self.left().client = Some(client);
     }
 
-    pub(super) fn take(&self) -> Option<(OnUpgrade, OnUpgrade)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// It has.
+    pub(super) fn leave(&self, upstream: OnUpgrade) {
+        self.left().upstream = Some(upstream);
+    }
+
+    /// The client's end if it was offered, and the upstream's if both agreed.
+    pub(super) fn take(&self) -> Option<(OnUpgrade, Option<OnUpgrade>)> {
+        let Left { client, upstream } = std::mem::take(&mut *self.left());
+        Some((client?, upstream))
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,6 +111,14 @@ impl End {
         io.upgraded();
         Some(Self { io, ahead: read_buf })
     }
+}
+
+/// Ends in order what was offered and did not come about: hyper lets go of such a connection without closing it.
+pub(super) async fn decline(client: OnUpgrade) -> std::io::Result<()> {
+    let Ok(upgraded) = client.await else { return Ok(()) };
+    let Ok(parts) = upgraded.downcast::<Io>() else { return Ok(()) };
+    let mut io = parts.io;
+    poll_fn(|context| Pin::new(&mut io).poll_shutdown(context)).await
 }
 
 /// Waits for both ends and copies between them until both have closed.
