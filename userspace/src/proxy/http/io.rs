@@ -275,7 +275,7 @@ impl Write for Io {
                     Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
                     told => told?,
                 },
-                Some(Carrier::Tunnel(channel)) => channel.finish()?,
+                Some(Carrier::Tunnel(channel)) => channel.finish(context)?,
                 Some(Carrier::Other(stream)) => ready!(Pin::new(stream).poll_shutdown(context))?,
                 None => {}
             }
