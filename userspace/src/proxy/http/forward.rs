@@ -99,9 +99,8 @@ pub(super) async fn answer(
     };
     telling.answered(response.status(), response.headers());
     if wish.is_granted_by(response.status()) && named && offered {
-        front.agreed.leave(hyper::upgrade::on(&mut response));
-        telling.whole();
-        return Ok(response.map(|_nothing| Download::own("", Some(telling))));
+        front.agreed.leave(hyper::upgrade::on(&mut response), telling);
+        return Ok(response.map(|_nothing| Download::own("", None)));
     }
     if response.status().is_informational() {
         let unasked = io::Error::new(io::ErrorKind::InvalidData, "the upstream switches protocols unasked");

@@ -63,6 +63,8 @@ pub(in crate::proxy) struct Io {
     /// Whether the other side was told that nothing more comes.
     shut_down: bool,
     closing: Closing,
+    /// Whether reading or writing has failed.
+    broke: bool,
 }
 
 /// What comes between our end and the close.
@@ -86,6 +88,7 @@ impl Io {
             refused: false,
             shut_down: false,
             closing: Closing::AtOnce,
+            broke: false,
         }
     }
 
@@ -105,6 +108,7 @@ impl Io {
             refused: false,
             shut_down: false,
             closing: Closing::Lingering(None),
+            broke: false,
         }
     }
 
@@ -112,6 +116,11 @@ impl Io {
     pub(super) fn upgraded(&mut self) {
         self.heads = None;
         self.closing = Closing::AtOnce;
+    }
+
+    /// Whether it was this end that failed.
+    pub(super) const fn broke(&self) -> bool {
+        self.broke
     }
 
     /// Ready when no request is being answered that came whole.
@@ -199,7 +208,9 @@ impl Read for Io {
         }
         scratch::with(|scratch| {
             let room = buffer.remaining().min(scratch.len());
-            let read = ready!(this.poll_read_plain(context, &mut scratch[..room]))?;
+            let read = ready!(this.poll_read_plain(context, &mut scratch[..room]));
+            this.broke |= read.is_err();
+            let read = read?;
             if read == 0 {
                 // A client that has said all that it has to say still waits for its answer.
                 ready!(this.poll_answered(context));
@@ -245,7 +256,9 @@ impl Write for Io {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(self.poll_write_pieces(context, pieces))?;
+        let written = ready!(self.poll_write_pieces(context, pieces));
+        self.broke |= written.is_err();
+        let written = written?;
         if let Some(watch) = &self.watch {
             watch.went(written);
         }

@@ -25,8 +25,9 @@ use super::front::{Front, Target};
 use super::heads::Heads;
 use super::io::{Carrier, Io};
 use super::spawning::{Spawner, Tasks};
-use super::upgrade;
-use crate::model::{Fault, Protocol};
+use super::telling::Telling;
+use super::upgrade::{self, Leaving};
+use crate::model::{Fault, Flag, Protocol};
 use crate::proxy::connection::blame;
 use crate::proxy::relay::End;
 
@@ -51,6 +52,7 @@ pub(in crate::proxy) async fn serve(
     early: Bytes,
     protocol: Protocol,
 ) -> Result<(), Fault> {
+    let _leaving = Leaving(Arc::clone(&front.agreed));
     let served = match protocol {
         Protocol::Http2 => Box::pin(http2(&front, carrier, early)).await,
         _ => Box::pin(http1(&front, carrier, early)).await,
@@ -59,10 +61,8 @@ pub(in crate::proxy) async fn serve(
     let agreed = front.agreed.take();
     let served = match (served, agreed) {
         (Ok(()), Some((client, None))) => Box::pin(upgrade::decline(client)).await,
-        (Ok(()), Some((client, Some(upstream)))) => {
-            return Box::pin(upgrade::carry(client, upstream))
-                .await
-                .map_err(|source| Fault::new(side, "carry upgraded connection", source));
+        (Ok(()), Some((client, Some((upstream, telling))))) => {
+            return Box::pin(carry(&front, client, upstream, telling)).await;
         }
         (served, _) => served,
     };
@@ -71,6 +71,25 @@ pub(in crate::proxy) async fn serve(
         return Err(Fault::new(side, "read request", source));
     }
     served.map_err(|source| Fault::new(side, "serve requests", source))
+}
+
+/// Carries what a request became, and tells of both when it is over.
+async fn carry(
+    front: &Front,
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    mut telling: Telling,
+) -> Result<(), Fault> {
+    const DOING: &str = "carry upgraded connection";
+    let Err((end, source)) = upgrade::carry(client, upstream, &mut telling).await else {
+        telling.whole();
+        return Ok(());
+    };
+    let flag = if end == End::Upstream { Flag::UpstreamGone } else { Flag::DownstreamGone };
+    let side = blame(end, front.direction);
+    let same = io::Error::new(source.kind(), source.to_string());
+    telling.failed(flag, Some(Fault::new(side, DOING, same)));
+    Err(Fault::new(side, DOING, source))
 }
 
 /// Answers a request, whatever says where it goes.
