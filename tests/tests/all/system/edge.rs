@@ -15,8 +15,7 @@ use sidestep_tests::{Config, Hosts, Pod};
 const NAME: &str = "db.example.com";
 
 /// TLS towards a service of `server`, whose port the app finds on its own loopback.
-fn originate(client: &Pod, server: &Pod, port: u16, protocol: &str, ca: &Path) -> Value {
-    let _whose = client;
+fn originate(server: &Pod, port: u16, protocol: &str, ca: &Path) -> Value {
     json!({
         "listen": format!("127.0.0.1:{port}"),
         "to": server.v4(port).to_string(),
@@ -45,6 +44,6 @@ impl Scene {
     }
 
     fn entry(&self, port: u16, protocol: &str) -> Value {
-        originate(&self.client, &self.server, port, protocol, &self.hosts.bundle())
+        originate(&self.server, port, protocol, &self.hosts.bundle())
     }
 }

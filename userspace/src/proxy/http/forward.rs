@@ -102,10 +102,19 @@ pub(super) async fn answer(
         front.agreed.leave(hyper::upgrade::on(&mut response), telling);
         return Ok(response.map(|_nothing| Download::own("", None)));
     }
-    if response.status().is_informational() {
-        let unasked = io::Error::new(io::ErrorKind::InvalidData, "the upstream switches protocols unasked");
-        let side = blame(End::Upstream, front.direction);
-        telling.failed(Flag::UpstreamProtocol, Some(Fault::new(side, "read answer", unasked)));
+    let unfit = if response.status().is_informational() {
+        Some("the upstream switches protocols unasked")
+    } else if hops::frames_once(response.headers()) {
+        None
+    } else {
+        Some("expected no Transfer-Encoding but one `chunked` in the upstream's answer, found another")
+    };
+    if let Some(unfit) = unfit {
+        let source = io::Error::new(io::ErrorKind::InvalidData, unfit);
+        telling.failed(
+            Flag::UpstreamProtocol,
+            Some(Fault::new(blame(End::Upstream, front.direction), "read answer", source)),
+        );
         let (status, text) = own::meaning(Flag::UpstreamProtocol);
         return Ok(own::refuse(telling, version, status, text));
     }

@@ -33,6 +33,15 @@ pub(super) fn strip_request(headers: &mut HeaderMap, wish: Wish) {
     }
 }
 
+/// Whether an answer says in one way only how its body is framed: hyper takes `chunked, identity` for whatever comes until the
+/// end of the connection, and would frame it again (RFC 9112, section 6.1).
+pub(super) fn frames_once(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let first =
+        codings.next().is_none_or(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    first && codings.next().is_none()
+}
+
 /// Removes what is not passed on.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     strip(headers, false);
@@ -110,6 +119,19 @@ mod tests {
         let mut fields = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         strip_request(&mut fields, Wish::Upgrade);
         assert_eq!(fields, headers(&[("upgrade", "websocket"), ("connection", "Upgrade")]));
+    }
+
+    #[test]
+    fn an_answer_is_framed_once_or_not_at_all() {
+        let framed = |values: &[&'static str]| {
+            let fields: Vec<_> = values.iter().map(|&value| ("transfer-encoding", value)).collect();
+            frames_once(&headers(&fields))
+        };
+        assert!(framed(&[]) && framed(&["chunked"]) && framed(&["Chunked"]));
+        for values in [&["chunked, identity"][..], &["identity"], &["gzip, chunked"], &["chunked", "chunked"]]
+        {
+            assert!(!framed(values), "{values:?}");
+        }
     }
 
     #[test]

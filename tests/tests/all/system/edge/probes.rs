@@ -20,7 +20,7 @@ fn app(pod: &Pod) -> Server {
 }
 
 /// A workload under STRICT with these probes.
-fn strict<'pod>(pod: &'pod Pod, mesh: &Mesh, probes: Value) -> Sidestep<'pod> {
+fn strict<'pod>(pod: &'pod Pod, mesh: &Mesh, probes: &Value) -> Sidestep<'pod> {
     mesh.hold_to(&policy("{ mtls: { mode: STRICT } }"));
     let config = mesh.member(Config::of(pod), "web").with("inbound", json!({ "probes": probes }));
     // Whoever says nothing, or half of something, is not waited for long.
@@ -42,7 +42,7 @@ fn an_http_probe_passes_under_strict_and_nothing_else_does() {
     let (client, server) = Pod::pair();
     let (mesh, app) = (Mesh::new(), app(&server));
     let probes = json!([{ "port": 8080, "http": "/healthz" }, { "port": 9999, "tcp": true }]);
-    let sidestep = strict(&server, &mesh, probes);
+    let sidestep = strict(&server, &mesh, &probes);
     assert_eq!(status(&client, &[], "/healthz").0, "200");
     assert_eq!(status(&client, &["--head"], "/healthz").0, "200");
     for (more, path) in [
@@ -84,7 +84,7 @@ fn a_tcp_probe_may_connect_and_must_not_speak() {
     let mesh = Mesh::new();
     let _app = echo(&server, "app", server.v4(8080), "");
     let sidestep =
-        strict(&server, &mesh, json!([{ "port": 8080, "tcp": true }, { "port": 8081, "tcp": true }]));
+        strict(&server, &mesh, &json!([{ "port": 8080, "tcp": true }, { "port": 8081, "tcp": true }]));
     let kubelet = "import socket; socket.create_connection(('10.77.0.2', 8080)).close()";
     client.app().start("python3", ["-c", kubelet]).succeed();
     let line = sidestep.log.inbound(server.v4(8080));
