@@ -270,6 +270,8 @@ impl Download {
             telling.downloaded(data.len());
         } else if let Some(trailers) = frame.trailers_ref() {
             telling.trailers(trailers);
+            // Nothing comes behind them (RFC 9112, section 7.1.2), and whoever reads them does not look.
+            self.end();
         }
     }
 }

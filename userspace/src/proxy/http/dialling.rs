@@ -108,9 +108,8 @@ impl Front {
                 (Carrier::Tunnel(Box::new(channel)), Some((source, destination)))
             }
         };
-        let awaited = Arc::default();
-        let io = Io::upstream(carrier, Arc::clone(&awaited));
-        let known = Known::new(proved, awaited);
+        let known = Known::new(proved, Arc::default());
+        let io = Io::upstream(carrier, Arc::clone(&known.awaited), known.hearing());
         let window = match self.direction {
             Direction::Outbound => STREAM_WINDOW,
             Direction::Inbound => APP_STREAM_WINDOW,

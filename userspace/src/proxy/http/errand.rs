@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, Version};
 use hyper::body::Body;
 use tokio::time::{sleep_until, timeout_at};
@@ -154,7 +154,8 @@ impl<'a> Errand<'a> {
     /// What another attempt could be made of. Copying a head costs something: only where another attempt may be.
     fn again(&self, request: &Request<Upload>, retry: &Retry) -> Again {
         let repeatable = retry.explicit || request.method().is_idempotent();
-        if retry.attempts == 0 || !repeatable || *request.method() == Method::CONNECT {
+        let ends_http = *request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE);
+        if retry.attempts == 0 || !repeatable || ends_http {
             return Again::Never;
         }
         let framed = request.headers().contains_key(CONTENT_LENGTH)

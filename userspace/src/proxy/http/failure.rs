@@ -32,6 +32,19 @@ pub(super) fn is_of_connection(error: &hyper::Error) -> bool {
         || io(error).kind() != io::ErrorKind::InvalidData
 }
 
+/// Whether the other end of a tunnel reset the stream: it has had the request then, because one that only waited ends in order.
+pub(super) fn is_of_stream(error: &hyper::Error) -> bool {
+    let mut within: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(source) = within {
+        let stream = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(error) = stream.and_then(|error| error.downcast_ref::<h2::Error>()) {
+            return error.is_reset() && error.is_remote();
+        }
+        within = source.source();
+    }
+    false
+}
+
 /// The error of a socket within, or else what hyper says as one.
 pub(super) fn io(error: &hyper::Error) -> io::Error {
     let mut within: Option<&(dyn Error + 'static)> = error.source();

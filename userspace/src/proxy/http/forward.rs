@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -89,7 +89,7 @@ pub(super) async fn answer(
     let named = wish != Wish::Upgrade || upgrade::is_named(&parts.headers);
     hops::strip_request(&mut parts.headers, if named { wish } else { Wish::Answer });
     span.write(&mut parts.headers);
-    let client = parts.extensions.remove::<OnUpgrade>();
+    let offered = parts.extensions.remove::<OnUpgrade>().is_some();
     let (request, gate) = upload(parts, body, &mut telling);
 
     let delivered = delivery::deliver(&front, request, span.own, &mut telling).await;
@@ -98,13 +98,9 @@ pub(super) async fn answer(
         Err(undelivered) => return Ok(undelivered.answer(telling, version)),
     };
     telling.answered(response.status(), response.headers());
-    if wish.is_granted_by(response.status())
-        && named
-        && let Some(client) = client
-    {
-        front.agreed.leave(client, hyper::upgrade::on(&mut response));
-        telling.whole();
-        return Ok(response.map(|_nothing| Download::own("", Some(telling))));
+    if wish.is_granted_by(response.status()) && named && offered {
+        front.agreed.leave(hyper::upgrade::on(&mut response), telling);
+        return Ok(response.map(|_nothing| Download::own("", None)));
     }
     let unfit = if response.status().is_informational() {
         Some("the upstream switches protocols unasked")
@@ -182,7 +178,7 @@ fn upload(parts: Parts, body: Screened, telling: &mut Telling) -> (Request<Uploa
 /// Sends a request to an endpoint and waits for the head of its answer.
 ///
 /// A connection that had waited in the pool may turn out to be dead: then a new one is tried, if nothing was sent on the dead
-/// one or sending it twice does no harm.
+/// one, or if sending it twice does no harm and nothing says that it was taken already.
 pub(super) async fn attempt(
     front: &Front,
     mut request: Request<Upload>,
@@ -211,6 +207,7 @@ pub(super) async fn attempt(
             telling.proved(source, destination);
         }
         let again = if lent.used { copy(&request) } else { None };
+        let heard = lent.known.heard();
         let sent = match &mut lent.sender {
             Sender::Http1(sender) => {
                 let (awaited, patience) = (&lent.known.awaited, front.terms.header_timeout);
@@ -233,6 +230,8 @@ pub(super) async fn attempt(
         };
         let unsent = error.take_message();
         let error = error.into_error();
+        let answering = matches!(lent.sender, Sender::Http1(_)) && lent.known.heard() != heard;
+        let again = if answering || failure::is_of_stream(&error) { None } else { again };
         match (lent.used, unsent, again) {
             (true, Some(back), _) | (true, None, Some(back)) if failure::is_of_connection(&error) => {
                 drop(lent);
@@ -272,7 +271,7 @@ fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
     let harmless = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let framed =
         request.headers().contains_key(CONTENT_LENGTH) || request.headers().contains_key(TRANSFER_ENCODING);
-    if !harmless || framed || !request.body().is_end_stream() {
+    if !harmless || framed || request.headers().contains_key(UPGRADE) || !request.body().is_end_stream() {
         return None;
     }
     let mut copy = Request::new(Upload::empty());

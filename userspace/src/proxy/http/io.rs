@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub(in crate::proxy) enum Carrier {
     Other(Box<dyn Stream>),
 }
 
-/// How long a client is listened to that was answered before its message was whole, and for how many bytes.
+/// How long a client is listened to behind the last answer, and for how many bytes.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -61,25 +62,40 @@ pub(in crate::proxy) struct Io {
     watch: Option<Arc<Watch>>,
     /// What is told that something came from the upstream.
     awaited: Option<Arc<Awaited>>,
+    /// Bytes that came from the upstream.
+    heard: Option<Arc<AtomicU64>>,
     /// Whether the parser was shown that what the client sent is refused.
     refused: bool,
+    /// Whether the other side was told that nothing more comes.
     shut_down: bool,
-    /// Until when, and how much, is taken after the end.
-    linger: Option<(Pin<Box<Sleep>>, usize)>,
+    closing: Closing,
+    /// Whether reading or writing has failed.
+    broke: bool,
+}
+
+/// What comes between our end and the close.
+enum Closing {
+    /// Nothing.
+    AtOnce,
+    /// What the client still sends is taken for a while: closed with bytes in its queue, a socket is reset, and with it the
+    /// answer that the client has not read (RFC 9112, section 9.6). With until when, and how much was taken, once it began.
+    Lingering(Option<(Pin<Box<Sleep>>, usize)>),
 }
 
 impl Io {
-    /// The upstream's end, which tells `awaited` what comes.
-    pub(super) const fn upstream(carrier: Carrier, awaited: Arc<Awaited>) -> Self {
+    /// The upstream's end: `awaited` is told what comes from it, and `heard` counts it.
+    pub(super) const fn upstream(carrier: Carrier, awaited: Arc<Awaited>, heard: Arc<AtomicU64>) -> Self {
         Self {
             carrier: Some(carrier),
             early: Bytes::new(),
             heads: None,
             watch: None,
             awaited: Some(awaited),
+            heard: Some(heard),
             refused: false,
             shut_down: false,
-            linger: None,
+            closing: Closing::AtOnce,
+            broke: false,
         }
     }
 
@@ -96,16 +112,24 @@ impl Io {
             heads,
             watch: Some(watch),
             awaited: None,
+            heard: None,
             refused: false,
             shut_down: false,
-            linger: None,
+            closing: Closing::Lingering(None),
+            broke: false,
         }
     }
 
-    /// Lets everything pass from now on: what is spoken is HTTP no more.
+    /// Lets everything pass from now on: what is spoken is HTTP no more, and either direction ends for itself.
     pub(super) fn upgraded(&mut self) {
         self.awaited = None;
         self.heads = None;
+        self.closing = Closing::AtOnce;
+    }
+
+    /// Whether it was this end that failed.
+    pub(super) const fn broke(&self) -> bool {
+        self.broke
     }
 
     /// Ready when no request is being answered that came whole.
@@ -116,13 +140,10 @@ impl Io {
         }
     }
 
-    /// Takes for a while what the client still sends of a message that nobody reads: closed with bytes in its queue, a socket
-    /// is reset, and the answer with it.
+    /// Ready when nothing more is to be taken from the client.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.heads.as_ref().is_some_and(|heads| heads.violated() || !heads.between()) {
-            return Poll::Ready(());
-        }
-        let (mut patience, mut taken) = self.linger.take().unwrap_or_else(|| (Box::pin(sleep(LINGER)), 0));
+        let Closing::Lingering(begun) = &mut self.closing else { return Poll::Ready(()) };
+        let (mut patience, mut taken) = begun.take().unwrap_or_else(|| (Box::pin(sleep(LINGER)), 0));
         let over = scratch::with(|scratch| {
             while taken < LINGER_BYTES {
                 match self.poll_read_plain(context, scratch) {
@@ -136,7 +157,7 @@ impl Io {
         if over {
             return Poll::Ready(());
         }
-        self.linger = Some((patience, taken));
+        self.closing = Closing::Lingering(Some((patience, taken)));
         Poll::Pending
     }
 
@@ -208,7 +229,9 @@ impl Read for Io {
         }
         scratch::with(|scratch| {
             let room = buffer.remaining().min(scratch.len());
-            let read = ready!(this.poll_read_plain(context, &mut scratch[..room]))?;
+            let read = ready!(this.poll_read_plain(context, &mut scratch[..room]));
+            this.broke |= read.is_err();
+            let read = read?;
             if read == 0 {
                 // A client that has said all that it has to say still waits for its answer.
                 ready!(this.poll_answered(context));
@@ -221,6 +244,9 @@ impl Read for Io {
             let mut bytes = &scratch[..read];
             if let Some(watch) = &this.watch {
                 watch.came(read);
+            }
+            if let Some(heard) = &this.heard {
+                heard.fetch_add(read as u64, Ordering::Relaxed);
             }
             if let Some(heads) = &mut this.heads {
                 match heads.inspect(bytes) {
@@ -256,7 +282,9 @@ impl Write for Io {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(self.poll_write_pieces(context, pieces))?;
+        let written = ready!(self.poll_write_pieces(context, pieces));
+        self.broke |= written.is_err();
+        let written = written?;
         if let Some(watch) = &self.watch {
             watch.went(written);
         }
@@ -279,21 +307,20 @@ impl Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let told = match &mut this.carrier {
-            Some(Carrier::Socket(leg)) => match SockRef::from(&**leg).shutdown(Shutdown::Write) {
-                // Whoever has gone need not be told.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-                told => told,
-            },
-            Some(Carrier::Tunnel(channel)) => channel.finish(),
-            Some(Carrier::Other(stream)) => ready!(Pin::new(stream).poll_shutdown(context)),
-            None => Ok(()),
-        };
-        if told.is_ok() {
-            ready!(this.poll_linger(context));
+        if !this.shut_down {
+            match &mut this.carrier {
+                Some(Carrier::Socket(leg)) => match SockRef::from(&**leg).shutdown(Shutdown::Write) {
+                    // Whoever has gone need not be told.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                    told => told?,
+                },
+                Some(Carrier::Tunnel(channel)) => channel.finish(context)?,
+                Some(Carrier::Other(stream)) => ready!(Pin::new(stream).poll_shutdown(context))?,
+                None => {}
+            }
+            this.shut_down = true;
         }
-        this.shut_down = told.is_ok();
-        Poll::Ready(told)
+        this.poll_linger(context).map(Ok)
     }
 }
 

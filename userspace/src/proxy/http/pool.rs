@@ -5,7 +5,7 @@
 //! client's connection has one, because the app sees the client's address on it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub(super) struct Known {
     keeping: OnceLock<Keeping>,
     /// Requests that it has carried.
     carried: AtomicU32,
+    /// Bytes that came from the upstream.
+    heard: Arc<AtomicU64>,
 }
 
 /// How a service wants connections kept: those of HTTP/1, each of which carries one request at a time.
@@ -54,8 +56,18 @@ pub(in crate::proxy) struct Keeping {
 
 impl Known {
     /// A new connection, between these two.
-    pub(super) const fn new(proved: Option<(Identity, Identity)>, awaited: Arc<Awaited>) -> Self {
-        Self { proved, awaited, keeping: OnceLock::new(), carried: AtomicU32::new(0) }
+    pub(super) fn new(proved: Option<(Identity, Identity)>, awaited: Arc<Awaited>) -> Self {
+        Self { proved, awaited, keeping: OnceLock::new(), carried: AtomicU32::new(0), heard: Arc::default() }
+    }
+
+    /// What counts the bytes that come from the upstream.
+    pub(super) fn hearing(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.heard)
+    }
+
+    /// How many bytes have come from the upstream.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// It is kept as its service wants from now on.

@@ -12,6 +12,7 @@ use http::{Request, Response};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, Service, service_fn};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioTimer;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -24,8 +25,9 @@ use super::front::{Front, Target};
 use super::heads::Heads;
 use super::io::{Carrier, Io};
 use super::spawning::{Spawner, Tasks};
-use super::upgrade;
-use crate::model::{Fault, Protocol};
+use super::telling::Telling;
+use super::upgrade::{self, Leaving};
+use crate::model::{Fault, Flag, Protocol};
 use crate::proxy::connection::blame;
 use crate::proxy::relay::End;
 
@@ -52,22 +54,44 @@ pub(in crate::proxy) async fn serve(
     early: Bytes,
     protocol: Protocol,
 ) -> Result<(), Fault> {
+    let _leaving = Leaving(Arc::clone(&front.agreed));
     let served = match protocol {
         Protocol::Http2 => Box::pin(http2(&front, carrier, early)).await,
         _ => Box::pin(http1(&front, carrier, early)).await,
     };
     let side = blame(End::Client, front.direction);
+    let agreed = front.agreed.take();
+    let served = match (served, agreed) {
+        (Ok(()), Some((client, None))) => Box::pin(upgrade::decline(client)).await,
+        (Ok(()), Some((client, Some((upstream, telling))))) => {
+            return Box::pin(carry(&front, client, upstream, telling)).await;
+        }
+        (served, _) => served,
+    };
     if let Some(violation) = front.watch.violation() {
         let source = io::Error::new(io::ErrorKind::InvalidData, violation.to_string());
         return Err(Fault::new(side, "read request", source));
     }
-    served.map_err(|source| Fault::new(side, "serve requests", source))?;
-    if let Some((client, upstream)) = front.agreed.take() {
-        Box::pin(upgrade::carry(client, upstream))
-            .await
-            .map_err(|source| Fault::new(side, "carry upgraded connection", source))?;
-    }
-    Ok(())
+    served.map_err(|source| Fault::new(side, "serve requests", source))
+}
+
+/// Carries what a request became, and tells of both when it is over.
+async fn carry(
+    front: &Front,
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    mut telling: Telling,
+) -> Result<(), Fault> {
+    const DOING: &str = "carry upgraded connection";
+    let Err((end, source)) = upgrade::carry(client, upstream, &mut telling).await else {
+        telling.whole();
+        return Ok(());
+    };
+    let flag = if end == End::Upstream { Flag::UpstreamGone } else { Flag::DownstreamGone };
+    let side = blame(end, front.direction);
+    let same = io::Error::new(source.kind(), source.to_string());
+    telling.failed(flag, Some(Fault::new(side, DOING, same)));
+    Err(Fault::new(side, DOING, source))
 }
 
 /// Answers a request, whatever says where it goes.
@@ -81,7 +105,12 @@ async fn answer(front: Arc<Front>, request: Request<Incoming>) -> Result<Respons
 async fn http1(front: &Arc<Front>, carrier: Carrier, early: Bytes) -> io::Result<()> {
     let io = Io::client(carrier, early, Some(Heads::default()), Arc::clone(&front.watch));
     let shared = Arc::clone(front);
-    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+    let service = service_fn(move |request: Request<Incoming>| {
+        if let Some(offered) = request.extensions().get::<OnUpgrade>() {
+            shared.agreed.offer(offered.clone());
+        }
+        answer(Arc::clone(&shared), request)
+    });
     let connection = http1::Builder::new()
         .preserve_header_case(true)
         .auto_date_header(false)

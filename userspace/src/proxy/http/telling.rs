@@ -31,6 +31,8 @@ pub(in crate::proxy) struct Telling {
     picked: Option<Picked>,
     /// A place among those that a limit leaves to its service.
     permit: Option<Permit>,
+    /// Bytes from and to the client before what it carries besides HTTP.
+    carried: Option<(u64, u64)>,
     whole: bool,
 }
 
@@ -69,6 +71,7 @@ impl Telling {
             uploaded: None,
             picked: None,
             permit: None,
+            carried: None,
             whole: false,
         }
     }
@@ -192,6 +195,12 @@ impl Telling {
         self.exchange.as_ref().map_or(RequestKind::Http, |exchange| exchange.request.kind)
     }
 
+    /// HTTP is over: what passes from now on counts as both bodies, and so do `ahead` bytes that the client had sent before.
+    pub(super) fn carrying(&mut self, ahead: usize) {
+        let (sent, received) = self.front.watch.traffic();
+        self.carried = Some((sent.saturating_sub(ahead as u64), received));
+    }
+
     /// All of the answer has been handed on.
     pub(super) const fn whole(&mut self) {
         self.whole = true;
@@ -207,6 +216,11 @@ impl Drop for Telling {
             exchange.flags.raise(Flag::DownstreamGone);
         }
         exchange.request_bytes = self.uploaded.as_ref().map_or(0, |(count, _)| count.load(Ordering::Relaxed));
+        if let Some((sent, received)) = self.carried {
+            let (sent_by_now, received_by_now) = self.front.watch.traffic();
+            exchange.request_bytes += sent_by_now - sent;
+            exchange.answer_bytes += received_by_now - received;
+        }
         exchange.duration = self.since.elapsed();
         self.front.instance.observer.exchanged(*exchange);
     }

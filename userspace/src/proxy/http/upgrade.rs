@@ -3,17 +3,23 @@
 //! Bytes are passed on only once the upstream has agreed with 101 (or 2xx to a CONNECT): what a client sends before that
 //! would be requests to an upstream that does not, which nobody would have looked at.
 
-use std::sync::{Mutex, PoisonError};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
+use hyper::rt::Write;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
 use super::heads::is_upgrade;
 use super::io::Io;
+use super::telling::Telling;
+use crate::proxy::relay;
 
 /// What a request wants to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,17 +68,47 @@ pub(super) fn is_named(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Both ends of what was agreed on, left by the request for whoever serves the connection.
+/// What requests leave for whoever serves their connection.
 #[derive(Default)]
-pub(super) struct Agreed(Mutex<Option<(OnUpgrade, OnUpgrade)>>);
+pub(super) struct Agreed(Mutex<Left>);
+
+#[derive(Default)]
+struct Left {
+    /// The client's end, if a request could have stopped being HTTP.
+    client: Option<OnUpgrade>,
+    /// The upstream's if one has, and what is told of it.
+    upstream: Option<(OnUpgrade, Telling)>,
+}
 
 impl Agreed {
-    pub(super) fn leave(&self, client: OnUpgrade, upstream: OnUpgrade) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((client, upstream));
+    /// A request of the client may stop being HTTP.
+    pub(super) fn offer(&self, client: OnUpgrade) {
+        self.left().client = Some(client);
     }
 
-    pub(super) fn take(&self) -> Option<(OnUpgrade, OnUpgrade)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// It has; the request is over when what it became is.
+    pub(super) fn leave(&self, upstream: OnUpgrade, telling: Telling) {
+        self.left().upstream = Some((upstream, telling));
+    }
+
+    /// The client's end if it was offered, and the upstream's if both agreed.
+    pub(super) fn take(&self) -> Option<(OnUpgrade, Option<(OnUpgrade, Telling)>)> {
+        let Left { client, upstream } = std::mem::take(&mut *self.left());
+        Some((client?, upstream))
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes what was left when the connection ends, however it does: what is told of a request keeps all that its connection's
+/// parts share, this among it.
+pub(super) struct Leaving(pub(super) Arc<Agreed>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }
 
@@ -90,13 +126,33 @@ impl End {
     }
 }
 
-/// Waits for both ends and copies between them until both have closed.
-pub(super) async fn carry(client: OnUpgrade, upstream: OnUpgrade) -> std::io::Result<()> {
-    let (client, upstream) = tokio::try_join!(client, upstream).map_err(std::io::Error::other)?;
-    let (Some(client), Some(upstream)) = (End::of(client), End::of(upstream)) else { return Ok(()) };
+/// Ends in order what was offered and did not come about: hyper lets go of such a connection without closing it.
+pub(super) async fn decline(client: OnUpgrade) -> io::Result<()> {
+    let Ok(upgraded) = client.await else { return Ok(()) };
+    let Ok(parts) = upgraded.downcast::<Io>() else { return Ok(()) };
+    let mut io = parts.io;
+    poll_fn(|context| Pin::new(&mut io).poll_shutdown(context)).await
+}
+
+/// Waits for both ends and copies between them until both have closed. When one breaks, it says which.
+pub(super) async fn carry(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    telling: &mut Telling,
+) -> Result<(), (relay::End, io::Error)> {
+    let near = client.await.map_err(|error| (relay::End::Client, io::Error::other(error)))?;
+    let far = upstream.await.map_err(|error| (relay::End::Upstream, io::Error::other(error)))?;
+    let (Some(client), Some(upstream)) = (End::of(near), End::of(far)) else { return Ok(()) };
+    telling.carrying(client.ahead.len());
     let (mut near, mut far) = (TokioIo::new(client.io), TokioIo::new(upstream.io));
-    far.write_all(&client.ahead).await?;
-    near.write_all(&upstream.ahead).await?;
-    tokio::io::copy_bidirectional(&mut near, &mut far).await?;
-    Ok(())
+    let copied = async {
+        far.write_all(&client.ahead).await?;
+        near.write_all(&upstream.ahead).await?;
+        tokio::io::copy_bidirectional(&mut near, &mut far).await
+    };
+    match copied.await {
+        Ok(_) => Ok(()),
+        Err(error) if far.inner().broke() => Err((relay::End::Upstream, error)),
+        Err(error) => Err((relay::End::Client, error)),
+    }
 }

@@ -1,5 +1,6 @@
 //! HTTP through a real instance: raw sockets at both ends, so that every byte is seen.
 
+mod closing;
 mod detection;
 mod endings;
 mod messages;

@@ -108,9 +108,14 @@ impl Channel {
         Poll::Ready(Ok(written))
     }
 
-    /// Ends our direction in order.
-    pub(in crate::proxy) fn finish(&mut self) -> io::Result<()> {
-        self.send.send_data(Bytes::new(), true).map_err(of_h2)
+    /// Ends our direction in order, if the other end still listens. One that has all it wants may have reset the stream by then.
+    pub(in crate::proxy) fn finish(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let Err(error) = self.send.send_data(Bytes::new(), true) else { return Ok(()) };
+        match self.send.poll_reset(context) {
+            Poll::Ready(Ok(_reason)) => Ok(()),
+            Poll::Ready(Err(broken)) => Err(of_h2(broken)),
+            Poll::Pending => Err(of_h2(error)),
+        }
     }
 
     /// Resets both.

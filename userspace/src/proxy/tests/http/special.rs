@@ -91,6 +91,53 @@ async fn an_upgrade_carries_bytes_both_ways_once_it_is_agreed_on() {
 }
 
 #[tokio::test]
+async fn what_a_request_became_is_told_when_it_ends_with_what_went_through_it() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let established = "HTTP/1.1 200 Connection established\r\n\r\n";
+    let connect = "CONNECT db.shop:5432 HTTP/1.1\r\nHost: db.shop:5432\r\n\r\n";
+    for (request, answer) in [(UPGRADE, switching), (connect, established)] {
+        for cut in [false, true] {
+            let web = Web::start(Entry::Outbound).await;
+            let (mut client, mut upstream, _) = web.ask(&format!("{request}early")).await;
+            upstream.write_all(format!("{answer}first").as_bytes()).await.unwrap();
+            assert_eq!(until(&mut upstream, "early").await, "early");
+            until(&mut client, "first").await;
+            pass(&mut client, &mut upstream).await;
+            pass(&mut client, &mut upstream).await;
+            pass(&mut upstream, &mut client).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            assert!(web.bench.seen.exchanged.lock().unwrap().is_empty(), "it was told before its end");
+            if cut {
+                upstream.set_zero_linger().unwrap();
+            }
+            drop(upstream);
+            let (more, ended) = rest(&mut client).await;
+            assert_eq!((more.as_str(), ended.is_err()), ("", cut));
+            drop(client);
+            let told = web.exchanges(1).await.pop().unwrap();
+            assert_eq!((told.request_bytes, told.answer_bytes), (5 + 16, 5 + 8), "{told:?}");
+            assert!(told.duration >= Duration::from_millis(30), "{told:?}");
+            assert_eq!(told.flags.to_string(), if cut { "UC" } else { "-" });
+            assert_eq!(web.bench.ended().await.fault.is_some(), cut);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_request_became_is_told_too_when_it_is_cut_off() {
+    let web = Web::start(Entry::Outbound).await;
+    let (mut client, mut upstream, _) =
+        web.ask("CONNECT db.shop:5432 HTTP/1.1\r\nHost: db.shop:5432\r\n\r\n").await;
+    upstream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+    head(&mut client).await;
+    pass(&mut client, &mut upstream).await;
+    web.bench.instance.cut_off();
+    within(web.bench.instance.idle()).await;
+    assert_eq!(web.exchanges(1).await[0].request_bytes, 8);
+    web.bench.ended().await;
+}
+
+#[tokio::test]
 async fn what_comes_behind_an_upgrade_that_is_declined_is_no_request() {
     let web = Web::start(Entry::Outbound).await;
     let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";

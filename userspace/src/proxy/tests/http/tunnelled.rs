@@ -120,3 +120,34 @@ async fn an_app_that_is_not_there_is_answered_for() {
     client.write_all(GET.as_bytes()).await.unwrap();
     assert!(head(&mut client).await.starts_with("HTTP/1.1 503 "));
 }
+
+#[tokio::test]
+async fn whoever_has_the_whole_answer_may_end_its_stream_at_once() {
+    let trailers = "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let early = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\ncontent-length: 2\r\n\r\nno";
+    let asking = "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n";
+    let sending = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbeginning";
+    for (request, answer) in [(asking, trailers), (sending, early)] {
+        let mesh = web();
+        let app = mesh.app().await;
+        let mut client = mesh.connect(app.local_addr().unwrap()).await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        let (mut served, _) = within(app.accept()).await.unwrap();
+        head(&mut served).await;
+        served.write_all(answer.as_bytes()).await.unwrap();
+        let end = answer.rsplit("\r\n").find(|line| !line.is_empty()).unwrap().to_lowercase();
+        let mut heard = String::new();
+        while !heard.trim_end().ends_with(&end) {
+            heard.push(char::from(within(client.read_u8()).await.unwrap()).to_ascii_lowercase());
+        }
+        drop(client);
+        // What waits between both for another request is ended by a drain.
+        mesh.client.instance.drain();
+        for half in [&mesh.client, &mesh.server] {
+            let ended = half.ended().await;
+            assert!(ended.fault.is_none(), "{request:?}: {ended:?}");
+            let told = half.seen.exchanged.lock().unwrap().pop().unwrap();
+            assert_eq!(told.flags.to_string(), "-", "{request:?}: {told:?}");
+        }
+    }
+}
