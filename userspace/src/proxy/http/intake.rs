@@ -75,9 +75,8 @@ enum Decision {
 
 /// Finds out what a connection is and serves it to its end.
 pub(in crate::proxy) async fn take(mut arrival: Arrival) {
-    let mut peeker = Peeker::default();
     // Boxed, so that its memory is free again as soon as it is decided.
-    let (decision, far) = Box::pin(look(&mut arrival, &mut peeker)).await;
+    let (decision, far, since) = Box::pin(look(&mut arrival)).await;
     let Arrival {
         alive,
         seat,
@@ -93,7 +92,7 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
         mut record,
         ..
     } = arrival;
-    let (instance, since) = (&alive.instance, peeker.since());
+    let instance = &alive.instance;
     match (&routed, direction) {
         (Ok(endpoint), Direction::Outbound) => {
             record.known(endpoint.workload.as_ref(), endpoint.service.as_ref());
@@ -184,7 +183,7 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
             };
             let rearmed = match near {
                 // Its readiness was cleared with bytes in its queue.
-                Near::Socket(leg) if peeker.has_some() => leg.moved_to(seat.runtime()).map(Near::Socket),
+                Near::Socket(leg) if since.is_some() => leg.moved_to(seat.runtime()).map(Near::Socket),
                 near => Ok(near),
             };
             match rearmed {
@@ -205,8 +204,10 @@ fn nowhere(message: String) -> Fault {
     Fault::new(Side::Workload, "find route", io::Error::new(io::ErrorKind::HostUnreachable, message))
 }
 
-/// Looks at both ends until it is known what a connection is; with the upstream, if it was dialled for that.
-async fn look(arrival: &mut Arrival, peeker: &mut Peeker) -> (Decision, Option<Result<Far, Fault>>) {
+/// Looks at both ends until it is known what a connection is; with the upstream, if it was dialled for that, and when the first
+/// bytes had come, if they were not enough.
+async fn look(arrival: &mut Arrival) -> (Decision, Option<Result<Far, Fault>>, Option<tokio::time::Instant>) {
+    let mut peeker = Peeker::default();
     let Arrival { alive, seat, near, client, direction, original, plan, terms, routed, .. } = arrival;
     let (instance, seat, client, direction, original) =
         (&alive.instance, &*seat, *client, *direction, *original);
@@ -235,7 +236,7 @@ async fn look(arrival: &mut Arrival, peeker: &mut Peeker) -> (Decision, Option<R
     } else {
         let silence = if demanded { terms.idle_timeout } else { instance.limits().idle_timeout };
         let whole = terms.header_timeout;
-        let deciding = Deciding { near, far: &mut far, peeker, direction, demanded, whole };
+        let deciding = Deciding { near, far: &mut far, peeker: &mut peeker, direction, demanded, whole };
         let (decision, first) = deciding.run(dialling.as_mut(), pin!(sleep(silence))).await;
         if first == First::Server {
             instance.memory.note(direction, original, Habit::ServerFirst, Instant::now());
@@ -265,7 +266,7 @@ async fn look(arrival: &mut Arrival, peeker: &mut Peeker) -> (Decision, Option<R
         }
         (Decision::Pass(..), Near::Stream(_)) => far = Some(dialling.await),
     }
-    (decision, far)
+    (decision, far, peeker.since())
 }
 
 /// A connection that is served as HTTP.

@@ -69,12 +69,7 @@ fn is_whole_record(bytes: &[u8]) -> bool {
 }
 
 impl Peeker {
-    /// Whether the client has said something, which is not enough.
-    pub(super) const fn has_some(&self) -> bool {
-        self.known > 0
-    }
-
-    /// What that leans to.
+    /// What the client said leans to, as long as it is not enough.
     pub(super) const fn leaning(&self) -> Leaning {
         self.leaning
     }
@@ -99,7 +94,6 @@ impl Peeker {
             Near::Stream(channel) => loop {
                 let more = ready!(channel.poll_peek_more(context, self.known))?;
                 if let Some(spoken) = Spoken::of(channel.peeked()) {
-                    self.known = channel.peeked().len();
                     return Poll::Ready(Ok(spoken));
                 }
                 self.heard(channel.peeked().len(), detect::lean(channel.peeked()));
