@@ -33,7 +33,7 @@ pub(in crate::proxy) struct Front {
     pub(in crate::proxy) pool: Arc<Pool>,
     pub(in crate::proxy) watch: Arc<Watch>,
     /// When the first bytes had come, if they were looked at before they were enough.
-    pub(super) since: Option<Instant>,
+    pub(super) since: Option<Box<Instant>>,
     /// What was chosen and dialled before there was a request.
     pub(super) first: Mutex<Option<Endpoint>>,
     pub(super) agreed: Arc<Agreed>,

@@ -206,7 +206,9 @@ fn nowhere(message: String) -> Fault {
 
 /// Looks at both ends until it is known what a connection is; with the upstream, if it was dialled for that, and when the first
 /// bytes had come, if they were not enough.
-async fn look(arrival: &mut Arrival) -> (Decision, Option<Result<Far, Fault>>, Option<tokio::time::Instant>) {
+async fn look(
+    arrival: &mut Arrival,
+) -> (Decision, Option<Result<Far, Fault>>, Option<Box<tokio::time::Instant>>) {
     let mut peeker = Peeker::default();
     let Arrival { alive, seat, near, client, direction, original, plan, terms, routed, .. } = arrival;
     let (instance, seat, client, direction, original) =
@@ -266,7 +268,8 @@ async fn look(arrival: &mut Arrival) -> (Decision, Option<Result<Far, Fault>>, O
         }
         (Decision::Pass(..), Near::Stream(_)) => far = Some(dialling.await),
     }
-    (decision, far, peeker.since())
+    // Boxed, since hardly any connection has it.
+    (decision, far, peeker.since().map(Box::new))
 }
 
 /// A connection that is served as HTTP.
@@ -281,7 +284,7 @@ struct Talk {
     probing: Option<Arc<dyn Probing>>,
     terms: Arc<HttpTerms>,
     /// When its first bytes had come, if they were not enough.
-    since: Option<tokio::time::Instant>,
+    since: Option<Box<tokio::time::Instant>>,
     record: Box<Record>,
 }
 

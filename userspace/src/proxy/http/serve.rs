@@ -174,7 +174,8 @@ async fn to_the_end(front: &Front, mut connection: Pin<&mut impl Serving>) -> io
     let mut draining = front.instance.draining();
     let mut drained = pin!(draining.wait_for(|draining| *draining));
     let mut told = false;
-    let mut slow = Slow { patience: front.terms.header_timeout, head: None, since: front.since };
+    let mut slow =
+        Slow { patience: front.terms.header_timeout, head: None, since: front.since.as_deref().copied() };
     let mut deadline = pin!(sleep(front.terms.header_timeout));
     let mut idle = Quiet { seen: 0, quiet: 0 };
     let mut look = pin!(sleep(front.terms.idle_timeout / LOOKS));
