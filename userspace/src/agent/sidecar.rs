@@ -21,9 +21,12 @@ pub(super) async fn serve(args: SidecarArgs) -> Result<()> {
     let config = args.configure(file);
     preflight(config.capture.mode)?;
     descriptors::raise().context("raise the limit on open descriptors")?;
-    let scope = match config.capture.mode {
-        CaptureMode::None => Scope::Here,
-        CaptureMode::Ebpf | CaptureMode::Iptables => Scope::Pod(Pod::find(&config)?),
+    let scope = match (config.capture.mode, &config.capture.cgroup) {
+        (CaptureMode::None, None) => Scope::Here,
+        // One that is named is looked at in any mode: what is wrong with it is to be known before the mode changes.
+        (CaptureMode::None, Some(_)) | (CaptureMode::Ebpf | CaptureMode::Iptables, _) => {
+            Scope::Pod(Pod::find(&config)?)
+        }
     };
     let mut serving = Serving::start(config, scope).await?;
     serving.follow(changes, Box::new(move |file| Ok(args.configure(file))));
