@@ -72,7 +72,7 @@ impl AccessLog {
         &self.path
     }
 
-    /// Every whole line of a connection so far; those of requests are others.
+    /// Every whole line so far, of connections and of requests.
     ///
     /// # Panics
     /// When a line is not what the access log promises.
@@ -80,16 +80,13 @@ impl AccessLog {
     pub fn lines(&self) -> Vec<Access> {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let read = |line: &str| {
-            let line: serde_json::Value = serde_json::from_str(line)?;
-            let of_request = line.get("method").is_some();
-            if of_request { Ok(None) } else { serde_json::from_value(line).map(Some) }
-        };
-        let told = |line| {
-            read(line)
-                .unwrap_or_else(|error: serde_json::Error| panic!("not an access log line: {line}: {error}"))
-        };
-        whole.lines().filter_map(told).collect()
+        whole
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("not an access log line: {line}: {error}"))
+            })
+            .collect()
     }
 
     /// Waits for a line.
