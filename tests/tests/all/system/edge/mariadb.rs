@@ -90,8 +90,10 @@ fn a_client_without_tls_reaches_a_server_that_demands_it_with_every_kind_of_acco
             wrong.stderr()
         );
     }
-    let line = sidestep.log.outbound("127.0.0.1:3306".parse().expect("an address"));
-    assert_eq!((line.upstream, line.error), (Some(scene.server.v4(PORT)), None));
+    // A server that denies a login may close with bytes of its client unread, which resets the connection.
+    let line = sidestep.log.expect("a login that was let in", |line| line.error.is_none());
+    assert_eq!(line.original_destination, "127.0.0.1:3306".parse().ok());
+    assert_eq!(line.upstream, Some(scene.server.v4(PORT)));
     let mut bulk = client("native", "secret", "127.0.0.1", &[]);
     bulk.pop();
     bulk.push("--execute=select repeat('x', 10000000)".to_owned());

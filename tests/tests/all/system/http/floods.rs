@@ -9,7 +9,7 @@ use super::scene::{Scene, Way};
 use super::script::Script;
 
 /// How much memory an abuse may cost, in KiB.
-const MOST: u64 = 8 << 10;
+const MOST: u64 = 16 << 10;
 
 /// A server with a sidecar, whose client has none.
 struct Target<'a> {

@@ -117,7 +117,8 @@ fn a_slow_head_is_cut_off_in_time() {
         assert!(matches!(statuses(&heard)[..], [] | [408]), "{heard:?}");
     }
     let cost = target.sidecar.process.own_kib().saturating_sub(before);
-    assert!(cost < 4 << 10, "{cost} KiB");
+    // A hundred clients, each with a head that is not whole.
+    assert!(cost < 8 << 10, "{cost} KiB");
 }
 
 #[test]
