@@ -114,7 +114,8 @@ fn a_broken_answer_never_ends_well() {
         }
         stage.still_serves();
         let of = |name: &str| {
-            let lines = stage.sidecars.near.log.lines();
+            // The one beside the upstream knows; the other may have got a whole 502 from it.
+            let lines = stage.sidecars.far.log.lines();
             let path_of = format!("/{name}");
             let found = lines.into_iter().find(|line| path(line) == path_of);
             found.map(|line| (status(&line), flags(&line), line.error_side.clone()))
