@@ -96,19 +96,13 @@ fn a_client_that_speaks_something_else_is_passed_on() {
         let to = scene.server.v4(7000);
         let _echo = Script::listening(scene.server.app(), "greeter.py", &format!("echo {to}"));
         let sidecars = scene.sidecars();
-        // Beginnings of HTTP that are none, a single byte, nothing at all, and something that is longer than any method.
-        for bytes in [
-            "G",
-            "PRI * HTTP/1",
-            "GETTING THERE",
-            "hello",
-            "\u{16}\u{3}",
-            "AVERYLONGWORDWITHOUTANYBLANKWHATSOEVER",
-        ] {
+        // A beginning of HTTP that turns out to be none, and something that is longer than any method. (What can only become
+        // HTTP, such as a lone `G`, is waited for: see the limits.)
+        for bytes in ["GETTING THERE", "hello", "\u{16}\u{3}", "AVERYLONGWORDWITHOUTANYBLANKWHATSOEVER"] {
             let dialled = connect_and_send(&scene.client, to, bytes);
             assert_eq!(dialled.read, bytes, "{way:?}");
         }
-        let lines = opaque_lines(&sidecars.far, "inbound", to, 6);
+        let lines = opaque_lines(&sidecars.far, "inbound", to, 4);
         assert!(lines.iter().all(|line| line.tier != "http"), "{lines:?}");
     }
 }
