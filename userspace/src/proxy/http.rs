@@ -15,12 +15,14 @@
 //! - `forward`: one request; `choose`: where it goes; `hops`, `own`, `trace`: what it loses and gains on the way
 //! - `delivery`, `target`: the rule that a request meets; `errand`: its attempts; `mirror`: its copies
 //! - `resilience`, `standing`, `rates`: what is remembered of services and limits between requests
-//! - `body`, `replay`: bodies on their way; `telling`: what is told of a request; `failure`: what hyper's errors mean
+//! - `body`, `replay`: bodies on their way; `again`: what can be had of a request twice
+//! - `telling`: what is told of a request; `failure`: what hyper's errors mean
 //! - `explicit`: requests that say themselves where they go; `translate`: HTTP/2 for an app that speaks HTTP/1.1
 //! - `pool`, `dialling`: connections to upstreams; `awaited`: what may come before an answer
 //! - `upgrade`: what stops being HTTP
 //! - `io`, `spawning`: what hyper runs on
 
+mod again;
 mod awaited;
 mod body;
 pub(super) mod choose;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 
+use super::again;
 use super::body::{Download, Upload};
 use super::choose;
 use super::errand::{Errand, Goal};
@@ -215,7 +216,7 @@ async fn by_rule(
     let repeats = rule.retry.as_ref().is_some_and(|retry| retry.attempts > 0);
     let replay = if repeats || !mirrors.is_empty() { request.body_mut().keep() } else { None };
     for mirror in mirrors {
-        mirror::send(front, &lead.routes, mirror, head(&request), replay.clone());
+        mirror::send(front, &lead.routes, mirror, again::head(&request), replay.clone());
     }
     let changed = target.change(&mut request, &backend.filters, chosen.prefix);
     changed.map_err(|error| Undelivered::no_backend(format!("the rewritten target is none: {error}")))?;
@@ -224,14 +225,4 @@ async fn by_rule(
     let attempted = Errand::new(front, goal, trace).keeping(replay).run(request, telling).await?;
     let number = rule.backends.iter().position(|known| std::ptr::eq(known, backend)).unwrap_or(0);
     Ok(Delivered { attempted, met: Some(Met { rule, backend: number }) })
-}
-
-/// A request's head again, without what concerns its first sending alone.
-pub(super) fn head<B>(request: &Request<B>) -> Request<()> {
-    let mut head = Request::new(());
-    *head.method_mut() = request.method().clone();
-    *head.uri_mut() = request.uri().clone();
-    *head.version_mut() = request.version();
-    *head.headers_mut() = request.headers().clone();
-    head
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::UPGRADE;
 use http::{Method, Request, Version};
-use hyper::body::Body;
 use tokio::time::{sleep_until, timeout_at};
 
+use super::again;
 use super::body::Upload;
 use super::choose::Endpoint;
 use super::delivery::Undelivered;
@@ -158,16 +158,10 @@ impl<'a> Errand<'a> {
         if retry.attempts == 0 || !repeatable || ends_http {
             return Again::Never;
         }
-        let framed = request.headers().contains_key(CONTENT_LENGTH)
-            || request.headers().contains_key(TRANSFER_ENCODING);
-        let head = || {
-            let mut head = super::delivery::head(request);
-            *head.extensions_mut() = request.extensions().clone();
-            Box::new(head.map(|()| Upload::empty()))
-        };
+        let head = || Box::new(again::whole_head(request).map(|()| Upload::empty()));
         match &self.replay {
             Some(replay) => Again::Whole(head(), Arc::clone(replay)),
-            None if request.body().is_end_stream() && !framed => Again::Head(head()),
+            None if again::is_head_alone(request) => Again::Head(head()),
             None => Again::Never,
         }
     }
@@ -262,21 +256,16 @@ impl<'a> Errand<'a> {
 impl Again {
     /// The request once more, if that can be.
     fn request(&self, telling: &mut Telling) -> Option<Request<Upload>> {
-        let copy = |request: &Request<Upload>| {
-            let mut head = super::delivery::head(request);
-            *head.extensions_mut() = request.extensions().clone();
-            head
-        };
         match self {
             Self::Never => None,
-            Self::Head(head) => Some(copy(head).map(|()| Upload::empty())),
+            Self::Head(head) => Some(again::whole_head(head).map(|()| Upload::empty())),
             Self::Whole(head, replay) if replay.is_kept() => {
                 let count = telling.upload_count();
                 let (body, ended): (Upload, Arc<AtomicBool>) = Upload::again(replay, count.clone());
                 if let Some(count) = count {
                     telling.uploading(count, ended);
                 }
-                Some(copy(head).map(|()| body))
+                Some(again::whole_head(head).map(|()| body))
             }
             Self::Whole(..) => None,
         }

@@ -8,12 +8,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
+use super::again;
 use super::body::{Download, Gate, Upload};
 use super::choose::Endpoint;
 use super::delivery::{self, Delivered};
@@ -269,16 +270,8 @@ async fn in_time(
 /// The same request again, if it has no body and asking twice does no harm.
 fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
     let harmless = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let framed =
-        request.headers().contains_key(CONTENT_LENGTH) || request.headers().contains_key(TRANSFER_ENCODING);
-    if !harmless || framed || request.headers().contains_key(UPGRADE) || !request.body().is_end_stream() {
+    if !harmless || request.headers().contains_key(UPGRADE) || !again::is_head_alone(request) {
         return None;
     }
-    let mut copy = Request::new(Upload::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
+    Some(again::whole_head(request).map(|()| Upload::empty()))
 }
