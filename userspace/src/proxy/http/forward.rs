@@ -75,10 +75,6 @@ pub(super) async fn answer(
         );
         return Ok(own::refuse(telling, version, unsound.status, unsound.message));
     }
-    if let Err(denied) = permit(&front, &parts) {
-        telling.failed(Flag::Denied, None);
-        return Ok(own::refuse(telling, version, StatusCode::FORBIDDEN, denied));
-    }
     let body = match screen(&front, &parts, body).await {
         Ok(body) => body,
         Err(denied) => {
@@ -141,11 +137,6 @@ pub(super) async fn answer(
         }
         download
     }))
-}
-
-/// Whether policy lets a request pass: asked for each, with all that is known of it.
-const fn permit(_front: &Front, _parts: &Parts) -> Result<(), &'static str> {
-    Ok(())
 }
 
 /// The request as it is sent on.
