@@ -165,11 +165,15 @@ pub(super) fn turn_away(instance: &Instance, accepted: Accepted, limit: usize) {
         tracing::warn!(limit, held_back, client = %accepted.client, "connection reset: relay.max-connections are open");
     }
     drop(accepted);
-    let full = io::Error::new(
+    record.fail(Fault::new(Side::Agent, "admit connection", too_many(limit)));
+}
+
+/// The error of a connection that is one more than `limit` allows.
+pub(super) fn too_many(limit: usize) -> io::Error {
+    io::Error::new(
         io::ErrorKind::QuotaExceeded,
         format!("{limit} connections are open already, as many as relay.max-connections allows"),
-    );
-    record.fail(Fault::new(Side::Agent, "admit connection", full));
+    )
 }
 
 /// Why a connection is not served.

@@ -36,6 +36,7 @@ use tokio_rustls::client::TlsStream;
 
 pub(super) use reach::LOOKUPS;
 
+use super::connection::too_many;
 use super::instance::{Alive, Instance};
 use super::leg::Leg;
 use super::record::Record;
@@ -145,11 +146,9 @@ pub(super) async fn serve(alive: Alive, edge: Edge, arrived: Arrived) {
 /// Resets a connection that is one more than `limit` allows.
 pub(super) fn turn_away(instance: &Instance, edge: &Edge, arrived: Arrived, limit: usize) {
     let record = open(instance, edge.direction(), &arrived);
-    let message = format!("{limit} connections are open already, as many as relay.max-connections allows");
-    let full = io::Error::new(io::ErrorKind::QuotaExceeded, message);
     let client = arrived.client;
     drop(Leg::new(arrived.stream));
-    fail(instance, record, client, Refusal::fault(Fault::new(Side::Agent, "admit connection", full)));
+    fail(instance, record, client, Fault::new(Side::Agent, "admit connection", too_many(limit)).into());
 }
 
 /// What is to be told of a connection.

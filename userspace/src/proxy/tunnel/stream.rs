@@ -19,6 +19,7 @@ use super::relay::relay_to_the_end;
 use super::server::Peer;
 use super::{fault, of_h2};
 use crate::model::{ClientAddr, Direction, Fault, Reason, Side, TUNNEL_PORT, Tier, UpstreamAddr};
+use crate::proxy::connection::too_many;
 use crate::proxy::dial::Dial;
 use crate::proxy::http::dialling::Far;
 use crate::proxy::http::intake::{self, Arrival};
@@ -153,8 +154,7 @@ fn admit(alive: &Alive, peer: &Peer, connect: &Connect, client: ClientAddr) -> R
     let limit = instance.limits().max_connections;
     if instance.active() > limit {
         instance.count_over_limit();
-        let message =
-            format!("{limit} connections are open already, as many as relay.max-connections allows");
+        let message = too_many(limit).to_string();
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Tunnel, Side::Agent, message));
     }
     instance.admission.tunnelled(&peer.identity, client, target).map_err(|reason| {
