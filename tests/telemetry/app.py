@@ -4,6 +4,7 @@ usage: app.py ADDRESS PORT [NEXT]
 """
 
 import http.server
+import socketserver
 import sys
 import urllib.request
 
@@ -28,4 +29,11 @@ class App(http.server.BaseHTTPRequestHandler):
         pass
 
 
-http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), App).serve_forever()
+class Server(socketserver.ThreadingTCPServer):
+    """Not http.server's own: that asks DNS for its name before it listens, and a workload of a test has no DNS."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+Server((sys.argv[1], int(sys.argv[2])), App).serve_forever()

@@ -23,6 +23,7 @@ use super::{
 use crate::policy::{MutualTls, Subject};
 
 mod edge;
+mod entry;
 mod http;
 mod identity;
 mod inbound;

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 
+use super::entry::Entry;
 use super::or;
 use crate::config::settings::{
     CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
@@ -147,20 +148,7 @@ impl WrittenEdge {
     }
 }
 
-/// An entry of a list, for messages about it.
-#[derive(Clone, Copy)]
-struct Entry<'a> {
-    list: &'static str,
-    index: usize,
-    location: Location,
-    part: Part<'a>,
-}
-
 impl Entry<'_> {
-    fn invalid(self, field: &str, message: impl Into<String>) -> ConfigError {
-        self.part.invalid(self.location, format!("{}[{}].{field}", self.list, self.index), message)
-    }
-
     /// Two cannot listen at one address.
     fn take(self, taken: &mut BTreeSet<SocketAddr>, listen: SocketAddr) -> Result<(), ConfigError> {
         if taken.insert(listen) {

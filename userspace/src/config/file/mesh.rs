@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 
+use super::entry::Entry;
 use super::or;
 use crate::config::ConfigError;
 use crate::config::value::{Hostname, OneOrMany, Port, Value};
@@ -109,20 +110,7 @@ pub(super) fn directory(
     Ok(directory)
 }
 
-/// An entry of a list, for messages about it.
-#[derive(Clone, Copy)]
-struct Entry<'a> {
-    list: &'static str,
-    index: usize,
-    location: Location,
-    part: Part<'a>,
-}
-
 impl Entry<'_> {
-    fn invalid(self, field: &str, message: impl Into<String>) -> ConfigError {
-        self.part.invalid(self.location, format!("{}[{}].{field}", self.list, self.index), message)
-    }
-
     /// The addresses of an entry that makes no sense without any.
     fn some(self, addresses: OneOrMany<IpAddr>) -> Result<Vec<IpAddr>, ConfigError> {
         let addresses: Vec<IpAddr> = addresses.into_values().collect();
