@@ -40,7 +40,7 @@ pub use watch::{Watch, watch};
 pub use workload::{WorkloadName, WorkloadNameError};
 
 use crate::model::Directory;
-use crate::policy::MutualTls;
+use crate::policy::{Authorization, MutualTls};
 use crate::routing::{Destinations, RateLimit, Routes};
 
 /// Bytes that a configuration file may have: room for as many rules as the kernel's tables hold, several times over.
@@ -75,6 +75,8 @@ pub struct Config {
     pub directory: Arc<Directory>,
     /// Which ports take plain text, and from whom.
     pub mutual_tls: MutualTls,
+    /// Who may do what to the workload.
+    pub authorization: Arc<Authorization>,
     /// What the instance does at the edge of the workload.
     pub edge: EdgeSettings,
     /// Routes, and what the connections to services are held to.

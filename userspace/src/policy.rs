@@ -13,12 +13,14 @@
 //!
 //! IPv4 and IPv6 are apart: `::/0` says nothing about IPv4. An IPv4-mapped IPv6 destination is an IPv4 destination.
 
+mod authorization;
 mod compile;
 mod denial;
 mod mutual_tls;
 mod peer_authentication;
 mod ports;
 mod probe;
+mod subject;
 mod target;
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,12 +28,17 @@ use std::net::{IpAddr, SocketAddr};
 use sidestep_abi::verdict::{Reason, Verdict};
 use thiserror::Error;
 
+pub use authorization::{
+    Action, Asked, Authorization, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content, Decided,
+    Match, Operation, PathPattern, Pattern, Prospect, RuleName, Ruling, Source,
+};
 pub use compile::{Compiled, CompiledPrefix, Decision};
 pub use denial::DenyWith;
 pub use mutual_tls::{MutualTls, MutualTlsMode, PlainText};
-pub use peer_authentication::{PeerAuthentication, Subject};
+pub use peer_authentication::PeerAuthentication;
 pub use ports::{PortDecision, PortSpan, PortSpanError};
 pub use probe::{Passes, Permit, Probe, Probed};
+pub use subject::Subject;
 pub use target::{Target, TargetError};
 
 use ipnet::IpNet;

@@ -63,7 +63,7 @@ macro_rules! reasons {
 }
 
 /// How many reasons there are.
-pub const REASONS: usize = 23;
+pub const REASONS: usize = 24;
 
 reasons! {
     /// A configured rule matched destination and port.
@@ -112,6 +112,8 @@ reasons! {
     UnknownDestination = 21, "unknown_destination";
     /// The destination is a service that has no such port, or no endpoint: refused.
     NoEndpoint = 22, "no_endpoint";
+    /// An authorization policy denies it, or none of those that allow matches: refused.
+    Policy = 23, "policy";
 }
 
 /// Which way a connection goes, seen from the workload.

@@ -144,6 +144,7 @@ impl Document {
             http: self.http.map(Http::settings),
             directory: Arc::new(directory),
             mutual_tls: mutual_tls.with_probes(probes),
+            authorization: Arc::default(),
             resources,
             rate_limits,
             root_namespace,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MutualTls, MutualTlsMode};
+use super::{MutualTls, MutualTlsMode, Subject};
 
 /// One resource. A mode of `None` is `UNSET`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +24,6 @@ pub struct PeerAuthentication {
     pub mode: Option<MutualTlsMode>,
     /// `spec.portLevelMtls`; means nothing without a selector.
     pub ports: BTreeMap<u16, Option<MutualTlsMode>>,
-}
-
-/// The workload that a decision is for.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// Its namespace.
-    pub namespace: &'a str,
-    /// Its labels.
-    pub labels: &'a BTreeMap<String, String>,
-    /// The namespace whose resources are for the whole mesh.
-    pub root_namespace: &'a str,
 }
 
 /// How near a resource is to the workload it is for, the nearest last.
@@ -69,16 +58,12 @@ impl MutualTls {
 impl Subject<'_> {
     /// At which level a resource is meant for this workload, if it is.
     fn level(self, resource: &PeerAuthentication) -> Option<Level> {
-        let root = resource.namespace == self.root_namespace;
-        if !root && resource.namespace != self.namespace {
-            return None;
-        }
-        if resource.selector.is_empty() {
-            return Some(if root { Level::Mesh } else { Level::Namespace });
-        }
-        // A selector in the root namespace selects in every namespace: so the reference says.
-        let selected = resource.selector.iter().all(|(key, value)| self.labels.get(key) == Some(value));
-        selected.then_some(Level::Workload)
+        let meant = self.is_meant_by(&resource.namespace, &resource.selector);
+        meant.then(|| match (resource.selector.is_empty(), resource.namespace == self.root_namespace) {
+            (false, _) => Level::Workload,
+            (true, false) => Level::Namespace,
+            (true, true) => Level::Mesh,
+        })
     }
 }
 

@@ -1,0 +1,282 @@
+//! Istio's `AuthorizationPolicy`: who may do what to a workload, decided for one connection or one request.
+//!
+//! Order: `DENY`, then `ALLOW`. Without an `ALLOW` policy that is meant for the workload everything is allowed that is not
+//! denied; with one, only what a rule of one matches. `AUDIT` decides nothing and is told. Rules are alternatives, and so
+//! are the values of a list; what stands side by side in a rule has to hold together; every list has a `not…` twin.
+//! (`AuthorizationPolicy` and "Authorization Policy Conditions" in Istio's reference.)
+//!
+//! What speaks of HTTP can match no connection that is not HTTP: in an `ALLOW` rule it fails, in a `DENY` rule it is taken for
+//! matched. Both ways something is refused that may have been meant to pass, and never the other way round.
+
+mod decide;
+mod pattern;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+use super::Subject;
+use crate::model::Identity;
+
+pub use pattern::{PathPattern, Pattern};
+
+/// One `AuthorizationPolicy`, as far as it decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationPolicy {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.selector.matchLabels`; empty: every workload of the namespace, or of the mesh.
+    pub selector: BTreeMap<String, String>,
+    /// `spec.action`.
+    pub action: Action,
+    /// `spec.rules`; none: the policy matches nothing.
+    pub rules: Vec<AuthorizationRule>,
+    /// Annotation `istio.io/dry-run`: what it would do is told, and not done.
+    pub dry_run: bool,
+}
+
+/// What a policy does to what it matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Lets it in.
+    #[default]
+    Allow,
+    /// Refuses it.
+    Deny,
+    /// Tells of it.
+    Audit,
+}
+
+/// One rule: one of `from`, and one of `to`, and all of `when`. What is empty holds always.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthorizationRule {
+    /// Alternatives: whose call it is.
+    pub from: Vec<Source>,
+    /// Alternatives: what is called.
+    pub to: Vec<Operation>,
+    /// What has to hold besides.
+    pub when: Vec<Condition>,
+}
+
+/// The two halves of a list: one of `any` (if there are any), and none of `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match<T> {
+    /// The list.
+    pub any: Vec<T>,
+    /// Its `not…` twin.
+    pub none: Vec<T>,
+}
+
+/// Who calls; every field has to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Identities without `spiffe://`.
+    pub principals: Match<Pattern>,
+    /// Namespaces of identities.
+    pub namespaces: Match<Pattern>,
+    /// Service accounts of identities, `namespace/name`.
+    pub service_accounts: Match<Pattern>,
+    /// The address that the connection comes from.
+    pub ip_blocks: Match<IpNet>,
+    /// The address of the original client: the same one, since no header is believed.
+    pub remote_ip_blocks: Match<IpNet>,
+}
+
+/// What is called; every field has to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operation {
+    /// Ports of the workload.
+    pub ports: Match<u16>,
+    /// Hosts that are asked for, without port and in any case.
+    pub hosts: Match<Pattern>,
+    /// Methods, in their own case.
+    pub methods: Match<Pattern>,
+    /// Paths without query, normalised.
+    pub paths: Match<PathPattern>,
+}
+
+/// One entry of `when`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// `source.ip`
+    SourceIp(Match<IpNet>),
+    /// `remote.ip`
+    RemoteIp(Match<IpNet>),
+    /// `source.namespace`
+    SourceNamespace(Match<Pattern>),
+    /// `source.principal`
+    SourcePrincipal(Match<Pattern>),
+    /// `source.serviceAccount`
+    SourceServiceAccount(Match<Pattern>),
+    /// `destination.ip`
+    DestinationIp(Match<IpNet>),
+    /// `destination.port`
+    DestinationPort(Match<u16>),
+    /// `request.headers[name]`: each value of a header by itself, never joined.
+    Header(HeaderName, Match<Pattern>),
+}
+
+impl<T> Default for Match<T> {
+    fn default() -> Self {
+        Self { any: Vec::new(), none: Vec::new() }
+    }
+}
+
+/// A connection or a request, as policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Who the caller proved to be; nobody in plain text.
+    pub source: Option<&'a Identity>,
+    /// The address that the connection comes from.
+    pub client: IpAddr,
+    /// The address and port of the workload that it is for.
+    pub destination: SocketAddr,
+    /// What it says.
+    pub content: Content<'a>,
+}
+
+/// What a caller says.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// Nothing that we read.
+    Opaque,
+    /// This request.
+    Http(Asked<'a>),
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// The host that it asks for, as it came; `None` if it names none.
+    pub host: Option<&'a str>,
+    /// Its path without query, normalised ([`crate::model::normalize`]).
+    pub path: &'a str,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// Which rule of which policy: written `namespace/name[rule]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RuleName {
+    /// `namespace/name`.
+    pub policy: Arc<str>,
+    /// Its place in `spec.rules`, from 0.
+    pub rule: usize,
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}[{}]", self.policy, self.rule)
+    }
+}
+
+/// Whether something may happen, and what said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// Nothing denies it, and either a rule allows it or no `ALLOW` policy is meant for the workload (`None`).
+    Allowed(Option<RuleName>),
+    /// A `DENY` rule matches, or there are `ALLOW` policies and no rule of theirs matches (`None`).
+    Denied(Option<RuleName>),
+}
+
+impl Ruling {
+    /// Whether it may happen.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed(_))
+    }
+}
+
+/// What the policies say of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// What holds.
+    pub ruling: Ruling,
+    /// What would hold if the policies that are only tried (dry-run) held too, where that is the other thing.
+    pub would_be: Option<Ruling>,
+    /// The first rule of an `AUDIT` policy that matches.
+    pub audited: Option<RuleName>,
+}
+
+/// What the policies say of a connection before it has said anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// The same, whatever it will say. Told policies that look into requests may still have something to tell of these.
+    Decided(Decided),
+    /// What it says decides.
+    ByContent,
+}
+
+/// The policies that are meant for one workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authorization {
+    policies: Vec<(Arc<str>, AuthorizationPolicy)>,
+}
+
+impl Authorization {
+    /// Those of `policies` that are meant for `subject`.
+    #[must_use]
+    pub fn of(policies: &[AuthorizationPolicy], subject: Subject<'_>) -> Self {
+        let meant = policies.iter().filter(|policy| subject.is_meant_by(&policy.namespace, &policy.selector));
+        let named = |policy: &AuthorizationPolicy| -> Arc<str> {
+            format!("{}/{}", policy.namespace, policy.name).into()
+        };
+        Self { policies: meant.map(|policy| (named(policy), policy.clone())).collect() }
+    }
+
+    /// Whether no policy is meant for the workload.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// What holds for a call.
+    #[must_use]
+    pub fn decide(&self, call: &Call<'_>) -> Decided {
+        decide::decide(&self.policies, call)
+    }
+
+    /// What is known of a connection before it has said anything. Its content is not looked at.
+    #[must_use]
+    pub fn prospect(&self, source: Option<&Identity>, client: IpAddr, destination: SocketAddr) -> Prospect {
+        if self.policies.iter().any(|(_, policy)| policy.rules.iter().any(AuthorizationRule::reads_requests))
+        {
+            return Prospect::ByContent;
+        }
+        Prospect::Decided(self.decide(&Call { source, client, destination, content: Content::Opaque }))
+    }
+}
+
+impl AuthorizationRule {
+    /// Whether it speaks of requests.
+    fn reads_requests(&self) -> bool {
+        self.to.iter().any(Operation::reads_requests)
+            || self.when.iter().any(|condition| matches!(condition, Condition::Header(..)))
+    }
+}
+
+impl Operation {
+    fn reads_requests(&self) -> bool {
+        !(self.hosts.is_empty() && self.methods.is_empty() && self.paths.is_empty())
+    }
+}
+
+impl<T> Match<T> {
+    /// Whether it holds always.
+    pub(super) fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.none.is_empty()
+    }
+
+    /// Whether it holds of what `is` knows.
+    pub(super) fn holds(&self, is: impl Fn(&T) -> bool) -> bool {
+        (self.any.is_empty() || self.any.iter().any(&is)) && !self.none.iter().any(&is)
+    }
+}
