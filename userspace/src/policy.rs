@@ -30,7 +30,8 @@ use thiserror::Error;
 
 pub use authorization::{
     Action, Asked, Authorization, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content, Decided,
-    Match, Operation, PathPattern, Pattern, Prospect, RuleName, Ruling, Source,
+    Match, Operation, PathPattern, Pattern, PlainTextDenials, Prospect, RuleName, Ruling, Source,
+    TemplateError, TemplatePart,
 };
 pub use compile::{Compiled, CompiledPrefix, Decision};
 pub use denial::DenyWith;
