@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Action, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content, Decided};
-use super::{Operation, RuleName, Ruling, Source};
 use ipnet::IpNet;
 
-use crate::model::Identity;
+use super::{Action, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content};
+use super::{Operation, Source};
+use crate::model::{Decided, Identity, RuleName, Ruling};
 use crate::policy::target::canonical;
 
 /// Looks at every rule of every policy.

@@ -1,5 +1,6 @@
 //! Policies and calls from so small a space that they meet.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
