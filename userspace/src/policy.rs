@@ -30,7 +30,7 @@ use thiserror::Error;
 
 pub use authorization::{
     Action, Asked, Authorization, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content, Decided,
-    Match, Operation, PathPattern, Pattern, Prospect, RuleName, Ruling, Source,
+    Match, Operation, PathPattern, Pattern, Prospect, RuleName, Ruling, Source, TemplatePart,
 };
 pub use compile::{Compiled, CompiledPrefix, Decision};
 pub use denial::DenyWith;
