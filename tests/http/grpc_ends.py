@@ -167,38 +167,6 @@ def ask_large(address):
 
 
 def ask_many(address, count="1000"):
-    """Many calls on one connection, 64 at a time."""
-    with opened(address) as channel, futures.ThreadPoolExecutor(max_workers=64) as threads:
-        call = channel.unary_unary(f"/{SERVICE}/Unary")
-        same = lambda number: call(b"%d" % number, timeout=30) == b"%d" % number
-        tell(good=sum(threads.map(same, range(int(count)))))
-
-
-def ask_deadline(address):
-    with opened(address) as channel:
-        began = time.monotonic()
-        late = ended(lambda: channel.unary_unary(f"/{SERVICE}/Wait")(b"", timeout=0.5))
-        tell(code=late["code"], after=time.monotonic() - began)
-
-
-def ask_cancel(address):
-    with opened(address) as channel:
-        call = channel.unary_unary(f"/{SERVICE}/Wait").future(b"", timeout=30)
-        time.sleep(0.3)
-        call.cancel()
-        # The channel stays: what ends the call is its reset and not the connection's end.
-        again = channel.unary_unary(f"/{SERVICE}/Unary")(b"still here", timeout=10)
-        tell(cancelled=call.cancelled(), again=again.decode())
-
-
-def ask_large(address):
-    large = bytes(range(256)) * (16 << 12)
-    with opened(address) as channel:
-        answer = channel.unary_unary(f"/{SERVICE}/Unary")(large, timeout=30)
-    tell(bytes=len(large), same=answer == large)
-
-
-def ask_many(address, count="1000"):
     """Many calls at once on one connection."""
     good = 0
     with opened(address) as channel:
