@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use super::Subject;
 use crate::model::{Decided, Identity};
 
-pub use pattern::{PathPattern, Pattern};
+pub use pattern::{PathPattern, Pattern, TemplatePart};
 
 /// One `AuthorizationPolicy`, as far as it decides.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ pub(super) struct Policy(PathBuf);
 impl Policy {
     /// One that takes it, as everybody does who has not been told otherwise.
     pub(super) fn permissive(lab: &Lab) -> Result<Self> {
-        let policy = Self(lab.file("peer-authentication").join("default.yaml"));
+        let policy = Self(lab.file("policies").join("default.yaml"));
         policy.say("PERMISSIVE")?;
         Ok(policy)
     }
