@@ -12,6 +12,7 @@ mod identity;
 mod path;
 mod protocol;
 mod remote;
+mod ruling;
 mod trace;
 
 pub use address::{ClientAddr, OriginalDst, UpstreamAddr};
@@ -26,6 +27,7 @@ pub use identity::{Identity, IdentityError, TrustDomain};
 pub use path::{AmbiguousPath, PathForm, normalize};
 pub use protocol::Protocol;
 pub use remote::{Host, Remote, RemoteError};
+pub use ruling::{Decided, RuleName, Ruling};
 pub use sidestep_abi::settings::OnFailure;
 pub use sidestep_abi::verdict::{Direction, Reason, Verdict};
 pub use trace::{Context, Parents, RandomIds, Sampling, Span, SpanId, TraceId, TraceParent};

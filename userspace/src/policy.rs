@@ -28,9 +28,10 @@ use std::net::{IpAddr, SocketAddr};
 use sidestep_abi::verdict::{Reason, Verdict};
 use thiserror::Error;
 
+pub use crate::model::{Decided, RuleName, Ruling};
 pub use authorization::{
-    Action, Asked, Authorization, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content, Decided,
-    Match, Operation, PathPattern, Pattern, Prospect, RuleName, Ruling, Source,
+    Action, Asked, Authorization, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content, Match,
+    Operation, PathPattern, Pattern, Prospect, Source, TemplatePart,
 };
 pub use compile::{Compiled, CompiledPrefix, Decision};
 pub use denial::DenyWith;

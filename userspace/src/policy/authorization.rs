@@ -12,7 +12,6 @@ mod decide;
 mod pattern;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -20,9 +19,9 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use super::Subject;
-use crate::model::Identity;
+use crate::model::{Decided, Identity};
 
-pub use pattern::{PathPattern, Pattern};
+pub use pattern::{PathPattern, Pattern, TemplatePart};
 
 /// One `AuthorizationPolicy`, as far as it decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,49 +160,6 @@ pub struct Asked<'a> {
     pub path: &'a str,
     /// Its headers.
     pub headers: &'a HeaderMap,
-}
-
-/// Which rule of which policy: written `namespace/name[rule]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RuleName {
-    /// `namespace/name`.
-    pub policy: Arc<str>,
-    /// Its place in `spec.rules`, from 0.
-    pub rule: usize,
-}
-
-impl fmt::Display for RuleName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}[{}]", self.policy, self.rule)
-    }
-}
-
-/// Whether something may happen, and what said so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ruling {
-    /// Nothing denies it, and either a rule allows it or no `ALLOW` policy is meant for the workload (`None`).
-    Allowed(Option<RuleName>),
-    /// A `DENY` rule matches, or there are `ALLOW` policies and no rule of theirs matches (`None`).
-    Denied(Option<RuleName>),
-}
-
-impl Ruling {
-    /// Whether it may happen.
-    #[must_use]
-    pub const fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allowed(_))
-    }
-}
-
-/// What the policies say of one call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decided {
-    /// What holds.
-    pub ruling: Ruling,
-    /// What would hold if the policies that are only tried (dry-run) held too, where that is the other thing.
-    pub would_be: Option<Ruling>,
-    /// The first rule of an `AUDIT` policy that matches.
-    pub audited: Option<RuleName>,
 }
 
 /// What the policies say of a connection before it has said anything.

@@ -25,7 +25,8 @@ const MAPPED_BITS: u8 = 96;
 
 impl Target {
     /// The same destinations with an IPv4-mapped prefix in its IPv4 form and no host bits.
-    pub(super) fn canonical(self) -> Self {
+    #[must_use]
+    pub fn canonical(self) -> Self {
         let net = match self.net.trunc() {
             IpNet::V6(net) if net.prefix_len() >= MAPPED_BITS => net
                 .addr()

@@ -7,7 +7,7 @@
 //! # Layout
 //! - `terms`: what is looked at, and what a request may take
 //! - `intake`: a connection from its acceptance to whoever serves it
-//! - `detect`, `peek`: what first bytes say, and how they are looked at
+//! - `deciding`, `detect`, `peek`: what first bytes say, and how they are looked at
 //! - `memory`: what destinations turned out to speak
 //! - `serve`, `front`, `watch`: a client's connection, and what its parts share
 //! - `heads`, `sound`: what is no HTTP that may be forwarded, seen in the bytes and in the request
@@ -26,6 +26,7 @@ mod again;
 mod awaited;
 mod body;
 pub(super) mod choose;
+mod deciding;
 mod delivery;
 pub mod detect;
 pub(super) mod dialling;

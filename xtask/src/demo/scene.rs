@@ -104,7 +104,7 @@ impl<'a> Scene<'a> {
     pub(super) fn of_acquaintances(stage: &'a Stage<'a>, authority: &Path, policy: &Path) -> Result<Self> {
         let members = stage.members();
         let [client, mut server] = members.each_ref().map(|member| member.sections(authority, &members));
-        server["peer-authentication"] = json!([policy]);
+        server["policies"] = json!([policy]);
         Self::set(stage, &client, &server)
     }
 

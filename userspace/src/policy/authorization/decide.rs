@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Action, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content, Decided};
-use super::{Operation, PathPattern, RuleName, Ruling, Source};
+use super::{Action, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content};
+use super::{Operation, PathPattern, Source};
+use crate::model::{Decided, RuleName, Ruling};
 
 /// Looks at every rule of every policy.
 pub(super) fn decide(policies: &[(Arc<str>, AuthorizationPolicy)], call: &Call<'_>) -> Decided {

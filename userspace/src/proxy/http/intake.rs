@@ -3,24 +3,22 @@
 //! The upstream is dialled at once while the client's first bytes are looked at: whoever speaks first decides, and a protocol
 //! that is not HTTP never waits. Nothing that was looked at is consumed.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::body::Bytes;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 use super::choose::Endpoint;
-use super::detect::{Leaning, Seen};
+use super::deciding::{Deciding, Decision, First, PATIENCE};
 use super::dialling::{Far, Unreached, address, reach};
 use super::front::Front;
 use super::io::Carrier;
 use super::memory::Habit;
-use super::peek::{Near, Peeker, Spoken, Upstream};
+use super::peek::{Near, Peeker};
 use super::pool::Key;
 use super::serve::serve;
 use super::terms::{HttpTerms, Plan};
@@ -36,9 +34,6 @@ use crate::proxy::relay::End;
 use crate::proxy::route::{NoRoute, Way};
 use crate::proxy::tunnel;
 use crate::proxy::workers::{Elsewhere, Seat};
-
-/// How long bytes are waited for that may still become HTTP, but do not look like it.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A connection that is to be looked at.
 pub(in crate::proxy) struct Arrival {
@@ -61,16 +56,6 @@ pub(in crate::proxy) struct Arrival {
     /// The upstream, where it had to be reached before.
     pub(in crate::proxy) far: Option<Far>,
     pub(in crate::proxy) record: Box<Record>,
-}
-
-/// What a connection turned out to be.
-enum Decision {
-    Http(Protocol),
-    /// HTTP/1, of whose first line a part is missing that was waited for.
-    Slow,
-    Pass(Protocol, Option<Box<str>>),
-    /// It is ended.
-    Ended(Fault),
 }
 
 /// Finds out what a connection is and serves it to its end.
@@ -119,45 +104,27 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
                 _ => None,
             };
             let elsewhere = tunnel.filter(|tunnel| !tunnel.shares_worker(&seat));
-            let Some(runtime) = elsewhere.as_ref().map(|seat| seat.runtime().clone()) else {
-                let talk = Talk {
-                    alive,
-                    seat,
-                    client,
-                    direction,
-                    original,
-                    proved,
-                    peer,
-                    probing,
-                    terms,
-                    since,
-                    record,
-                };
-                return talk.begin(near, routed, far, protocol).await;
+            let runtime = elsewhere.as_ref().map(|seat| seat.runtime().clone());
+            let near = match (near, &runtime) {
+                (Near::Socket(leg), Some(runtime)) => leg.moved_to(runtime).map(Near::Socket),
+                (near, _) => Ok(near),
             };
             let near = match near {
-                Near::Socket(leg) => leg.moved_to(&runtime).map(Near::Socket),
-                near => Ok(near),
+                Ok(near) => near,
+                Err(source) => return record.fail(Fault::new(Side::Agent, "move connection", source)),
             };
-            match near {
-                Ok(near) => {
-                    let seat = elsewhere.unwrap_or(seat);
-                    let talk = Talk {
-                        alive,
-                        seat,
-                        client,
-                        direction,
-                        original,
-                        proved,
-                        peer,
-                        probing,
-                        terms,
-                        since,
-                        record,
-                    };
-                    Elsewhere::spawn(&runtime, talk.begin(near, routed, far, protocol)).ended().await;
-                }
-                Err(source) => record.fail(Fault::new(Side::Agent, "move connection", source)),
+            let seat = elsewhere.unwrap_or(seat);
+            let front = Arc::new(Front {
+                proved,
+                peer,
+                probing,
+                since,
+                ..Front::new(instance, terms, seat, direction, client, original)
+            });
+            let begun = begin(alive, front, near, routed, far, protocol, record);
+            match runtime {
+                Some(runtime) => Elsewhere::spawn(&runtime, begun).ended().await,
+                None => begun.await,
             }
         }
         Decision::Pass(protocol, server_name) => {
@@ -272,46 +239,23 @@ async fn look(
     (decision, far, peeker.since().map(Box::new))
 }
 
-/// A connection that is served as HTTP.
-struct Talk {
+/// Serves a connection of HTTP to its end.
+async fn begin(
     alive: Alive,
-    seat: Seat,
-    client: ClientAddr,
-    direction: Direction,
-    original: OriginalDst,
-    proved: Option<(Identity, Identity)>,
-    peer: Option<Arc<Workload>>,
-    probing: Option<Arc<dyn Probing>>,
-    terms: Arc<HttpTerms>,
-    /// When its first bytes had come, if they were not enough.
-    since: Option<Box<tokio::time::Instant>>,
+    front: Arc<Front>,
+    near: Near,
+    routed: Result<Endpoint, NoRoute>,
+    far: Option<Result<Far, Fault>>,
+    protocol: Protocol,
     record: Box<Record>,
-}
-
-impl Talk {
-    /// Serves it to its end.
-    async fn begin(
-        self,
-        near: Near,
-        routed: Result<Endpoint, NoRoute>,
-        far: Option<Result<Far, Fault>>,
-        protocol: Protocol,
-    ) {
-        let Self { alive, seat, client, direction, original, proved, peer, probing, terms, since, record } =
-            self;
-        let mut front = Front::new(&alive.instance, terms, seat, direction, client, original);
-        front.proved = proved;
-        front.peer = peer;
-        front.probing = probing;
-        front.since = since;
-        Box::pin(prepare(&front, routed, far, protocol)).await;
-        let carrier = match near {
-            Near::Socket(leg) => Carrier::Socket(leg),
-            Near::Stream(channel) => Carrier::Tunnel(channel),
-        };
-        speak(Arc::new(front), carrier, Bytes::new(), protocol, record).await;
-        drop(alive);
-    }
+) {
+    Box::pin(prepare(&front, routed, far, protocol)).await;
+    let carrier = match near {
+        Near::Socket(leg) => Carrier::Socket(leg),
+        Near::Stream(channel) => Carrier::Tunnel(channel),
+    };
+    speak(front, carrier, Bytes::new(), protocol, record).await;
+    drop(alive);
 }
 
 /// Keeps what was chosen and reached for the first request.
@@ -403,118 +347,6 @@ pub(in crate::proxy) async fn pass(
         }
         // A stream of a tunnel ends at the workload.
         (Near::Stream(_), Far::Tunnel(_)) => {}
-    }
-}
-
-/// Who spoke first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum First {
-    Client,
-    Server,
-    Nobody,
-}
-
-/// The look at both ends.
-struct Deciding<'a> {
-    near: &'a mut Near,
-    far: &'a mut Option<Result<Far, Fault>>,
-    peeker: &'a mut Peeker,
-    direction: Direction,
-    demanded: bool,
-    /// How long the head of a request may take from its first byte.
-    whole: Duration,
-}
-
-impl Deciding<'_> {
-    /// Decides; also who spoke first.
-    async fn run(
-        self,
-        mut dialling: Pin<&mut impl Future<Output = Result<Far, Fault>>>,
-        mut limit: Pin<&mut Sleep>,
-    ) -> (Decision, First) {
-        let Self { near, far, peeker, direction, demanded, whole } = self;
-        let (mut hopeless, mut watching) = (None, !demanded);
-        poll_fn(|context| {
-            match peeker.poll(near, context) {
-                Poll::Ready(Ok(spoken)) => {
-                    return Poll::Ready((decide(spoken, demanded, direction), First::Client));
-                }
-                Poll::Ready(Err(source)) => {
-                    let fault = Fault::new(blame(End::Client, direction), "read from client", source);
-                    return Poll::Ready((Decision::Ended(fault), First::Nobody));
-                }
-                Poll::Pending => {}
-            }
-            if far.is_none()
-                && let Poll::Ready(reached) = dialling.as_mut().poll(context)
-            {
-                *far = Some(reached);
-            }
-            if watching
-                && let Some(Ok(far)) = far
-                && let Poll::Ready(does) = Upstream::poll(far, context)
-            {
-                match does {
-                    Upstream::Speaks => {
-                        return Poll::Ready((Decision::Pass(Protocol::Opaque, None), First::Server));
-                    }
-                    Upstream::Ends => {
-                        return Poll::Ready((Decision::Pass(Protocol::Opaque, None), First::Nobody));
-                    }
-                    Upstream::Http2 => watching = false,
-                }
-            }
-            if hopeless.is_none() && matches!(far, Some(Err(_))) {
-                hopeless = Some(tokio::time::Instant::now());
-            }
-            let leaning = peeker.leaning();
-            let patience = match leaning {
-                Leaning::Beginning => whole,
-                Leaning::Neither if demanded => whole,
-                Leaning::Request | Leaning::Neither => PATIENCE.min(whole),
-            };
-            let due = peeker.since().or(hopeless).map(|since| since + patience);
-            if let Some(due) = due
-                && limit.deadline() != due
-            {
-                limit.as_mut().reset(due);
-            }
-            if limit.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            let decision = match leaning {
-                // Whoever serves it says that it took too long.
-                Leaning::Request | Leaning::Beginning => Decision::Slow,
-                Leaning::Neither if due.is_some() && !demanded => Decision::Pass(Protocol::Opaque, None),
-                Leaning::Neither => {
-                    let silent = io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "the client did not say what it wants in time",
-                    );
-                    Decision::Ended(Fault::new(blame(End::Client, direction), "read from client", silent))
-                }
-            };
-            Poll::Ready((decision, First::Nobody))
-        })
-        .await
-    }
-}
-
-fn decide(spoken: Spoken, demanded: bool, direction: Direction) -> Decision {
-    let Spoken { seen, server_name } = spoken;
-    match (seen, demanded) {
-        (Seen::Http1, _) => Decision::Http(Protocol::Http1),
-        (Seen::Http2, _) => Decision::Http(Protocol::Http2),
-        (_, true) => {
-            let other = io::Error::new(
-                io::ErrorKind::InvalidData,
-                "expected HTTP, as the port is declared to speak, found something else; declare what it speaks \
-                 (http.ports, or the name or appProtocol of the service's port)",
-            );
-            Decision::Ended(Fault::new(blame(End::Client, direction), "admit connection", other))
-        }
-        (Seen::Tls, _) => Decision::Pass(Protocol::Tls, server_name),
-        (Seen::Opaque | Seen::Undecided, _) => Decision::Pass(Protocol::Opaque, None),
     }
 }
 
