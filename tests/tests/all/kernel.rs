@@ -12,6 +12,7 @@ mod invariants;
 mod lifecycle;
 mod mutual_tls;
 mod netfilter;
+mod policy;
 mod range;
 mod relay;
 mod takeover;
