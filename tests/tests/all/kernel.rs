@@ -3,6 +3,7 @@
 mod capacity;
 mod capture;
 mod datagrams;
+mod escape;
 mod faults;
 mod foreign;
 mod golden;

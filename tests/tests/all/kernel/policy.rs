@@ -1,7 +1,5 @@
 //! Authorization policies as far as addresses and ports decide: refused in the kernel, before a byte is accepted.
 
-use std::fmt::Write;
-
 use serde_json::json;
 use sidestep_tests::mesh::authorization;
 use sidestep_tests::peer::Dialled;
@@ -178,24 +176,26 @@ fn a_change_of_the_policies_takes_effect_both_ways_and_a_broken_one_does_not() {
 }
 
 #[test]
-fn a_thousand_policies_hold_in_the_kernel() {
+fn ten_thousand_prefixes_hold_in_the_kernel() {
     needs_capture!();
-    let scene = Scene::with(&many(1_000));
+    let scene = Scene::with(&many(100, 100));
     let sidestep = Sidestep::sidecar(&scene.server, &scene.config());
     assert!(is_answered(&scene.from("10.77.0.1", 8080)));
     assert!(is_refused(&scene.from("10.77.0.3", 8080)));
     sidestep.counted("inbound", "deny", "policy", 1);
 }
 
-/// So many policies, each about an address of its own; the last is about 10.77.0.3.
-fn many(count: u32) -> String {
+/// So many policies, each about so many callers; the last is about 10.77.0.3.
+fn many(count: u32, callers: u32) -> String {
     let mut policies = String::new();
-    for index in 1..count {
-        let [_, a, b, c] = (index * 7919).to_be_bytes();
-        let rule = format!("{{ from: [{{ source: {{ ipBlocks: [10.{a}.{b}.{c}] }} }}] }}");
-        policies
-            .write_str(&deny(&format!("policy-{index}"), &rule))
-            .unwrap_or_else(|error| panic!("{error}"));
+    for index in 1..=count {
+        let blocks = (0..callers).map(|caller| {
+            let [_, a, b, c] = ((index * callers + caller) * 7919).to_be_bytes();
+            format!("10.{a}.{b}.{c}")
+        });
+        let blocks = blocks.collect::<Vec<_>>().join(", ");
+        let rule = format!("{{ from: [{{ source: {{ ipBlocks: [{blocks}] }} }}] }}");
+        policies.push_str(&deny(&format!("policy-{index}"), &rule));
     }
     policies + &deny("last", "{ from: [{ source: { ipBlocks: [10.77.0.3] } }] }")
 }
