@@ -40,6 +40,7 @@ pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>) {
 /// A connection that ended before it began.
 fn ended(denial: &Denial) -> Ended {
     Ended {
+        connection: None,
         began: SystemTime::now(),
         direction: denial.direction(),
         client: denial.client,
@@ -57,6 +58,7 @@ fn ended(denial: &Denial) -> Ended {
         service: None,
         peer_workload: None,
         trace_id: None,
+        decided: None,
         traffic: Traffic::default(),
         duration: Duration::ZERO,
         fault: None,

@@ -256,6 +256,8 @@ impl Shared {
         self.instance.set_limits(limits(&new));
         self.instance.set_http(http(&new));
         self.instance.set_routing(routing(&new));
+        // Last: whatever is open by now is known, and held to what is in force.
+        self.instance.reconsider();
         self.rejections.tell(&new);
         if new.tracing != running.tracing {
             // The log too, which may go to the same collector.
