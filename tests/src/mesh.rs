@@ -50,7 +50,7 @@ impl Mesh {
                 json!({ "id": identity(account), "signing-ca": { "directory": self.authority() } }),
             )
             .with("labels", json!({ "app": account }))
-            .with("peer-authentication", json!([self.policies()]))
+            .with("policies", json!([self.policies()]))
     }
 
     /// Replaces all policies in one step.

@@ -11,6 +11,7 @@ mod gateway;
 mod inbound;
 mod istio;
 mod metadata;
+mod object;
 mod resources;
 mod settings;
 mod sources;
@@ -39,7 +40,7 @@ use sources::Sources;
 pub use watch::{Watch, watch};
 pub use workload::{WorkloadName, WorkloadNameError};
 
-use crate::model::Directory;
+use crate::model::{Directory, PathForm};
 use crate::policy::{Authorization, MutualTls};
 use crate::routing::{Destinations, RateLimit, Routes};
 
@@ -77,6 +78,8 @@ pub struct Config {
     pub mutual_tls: MutualTls,
     /// Who may do what to the workload.
     pub authorization: Arc<Authorization>,
+    /// In which form policies compare the paths of requests.
+    pub path_form: PathForm,
     /// What the instance does at the edge of the workload.
     pub edge: EdgeSettings,
     /// Routes, and what the connections to services are held to.
@@ -162,15 +165,17 @@ impl Config {
     pub fn keeping(self, running: &Self) -> Self {
         // What was decided for another identity waits for it.
         let for_us = self.identity == running.identity;
-        let (directory, mutual_tls) = if for_us {
-            (self.directory, self.mutual_tls)
+        let (directory, mutual_tls, authorization) = if for_us {
+            (self.directory, self.mutual_tls, self.authorization)
         } else {
-            (Arc::clone(&running.directory), running.mutual_tls.clone())
+            let (directory, authorization) = (&running.directory, &running.authorization);
+            (Arc::clone(directory), running.mutual_tls.clone(), Arc::clone(authorization))
         };
         Self {
             resources: self.resources.keeping(&running.resources),
             directory,
             mutual_tls,
+            authorization,
             workload: running.workload.clone(),
             identity: running.identity.clone(),
             capture: running.capture.clone(),

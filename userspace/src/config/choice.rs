@@ -6,7 +6,7 @@ use sidestep_abi::verdict::Verdict;
 use super::{
     CaptureMode, LogExport, LogFormat, Looking, OriginateProtocol, ServeProtocol, TraceProtocol, Unknown,
 };
-use crate::model::{Field, Parents, Protocol, Reach};
+use crate::model::{Field, Parents, PathForm, Protocol, Reach};
 use crate::policy::DenyWith;
 
 /// A type whose values are written as one of a few words.
@@ -83,6 +83,16 @@ impl Choice for Protocol {
         ("grpc", Self::Http2),
         ("tls", Self::Tls),
         ("tcp", Self::Opaque),
+    ];
+}
+
+/// How much is taken for the same path; Istio writes these words in capitals.
+impl Choice for PathForm {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("base", Self::Base),
+        ("merge-slashes", Self::MergeSlashes),
+        ("decode-and-merge-slashes", Self::DecodeAndMergeSlashes),
     ];
 }
 

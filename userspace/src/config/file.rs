@@ -20,7 +20,7 @@ use super::{
     AdminSettings, CaptureMode, CaptureSettings, Config, ConfigError, IdentitySettings, ROOT_NAMESPACE,
     RelaySettings, Resources, TunnelSettings, WorkloadName,
 };
-use crate::policy::{MutualTls, Subject};
+use crate::policy::{Authorization, MutualTls, Subject};
 
 mod edge;
 mod entry;
@@ -53,7 +53,7 @@ section!(Document {
     http: Http,
     workloads: Vec<Spanned<WrittenWorkload>>,
     services: Vec<Spanned<WrittenService>>,
-    peer_authentication: Spanned<OneOrMany<PathBuf>>,
+    policies: Spanned<OneOrMany<PathBuf>>,
     root_namespace: Value<Hostname>,
     originate_tls: Vec<Spanned<WrittenOrigination>>,
     serve_tls: Vec<Spanned<WrittenTermination>>,
@@ -113,15 +113,16 @@ impl Document {
         let directory = mesh::directory(workloads, services, own, part)?;
         let root_namespace = self.root_namespace.map(|Value(Hostname(name))| name);
         let (inbound, probes) = self.inbound.unwrap_or_default().settings(part)?;
-        let mutual_tls = match self.peer_authentication {
-            None => MutualTls::default(),
+        let (mutual_tls, authorization) = match self.policies {
+            None => (MutualTls::default(), Authorization::default()),
             Some(files) => {
                 let labels =
                     self.labels.unwrap_or_default().into_iter().map(|(key, Value(value))| (key, value));
                 let root = root_namespace.as_deref().unwrap_or(ROOT_NAMESPACE);
-                mutual_tls(files, own, &labels.collect(), root, part, sources)?
+                policies(files, own, &labels.collect(), root, part, sources)?
             }
         };
+        let path_form = self.http.as_ref().map(Http::path_form).unwrap_or_default();
         let tracing = self.tracing.map(|section| Tracing::settings(section, part)).transpose()?;
         let access_log = self.access_log.map(|section| AccessLog::settings(section, tracing.as_ref(), part));
         let admin = self.admin.map(|admin| AdminSettings { address: admin.address.0 });
@@ -144,7 +145,8 @@ impl Document {
             http: self.http.map(Http::settings),
             directory: Arc::new(directory),
             mutual_tls: mutual_tls.with_probes(probes),
-            authorization: Arc::default(),
+            authorization: Arc::new(authorization),
+            path_form,
             resources,
             rate_limits,
             root_namespace,
@@ -156,34 +158,35 @@ impl Document {
     }
 }
 
-/// `peer-authentication:`: what the resources in these files say for our own workload.
-fn mutual_tls(
+/// `policies:`: what the resources in these files and directories say for our own workload.
+fn policies(
     files: Spanned<OneOrMany<PathBuf>>,
     own: Own<'_>,
     labels: &BTreeMap<String, String>,
     root_namespace: &str,
     part: Part<'_>,
     sources: &mut Sources,
-) -> Result<MutualTls, ConfigError> {
-    let invalid = |message| part.invalid(files.referenced, "peer-authentication", message);
+) -> Result<(MutualTls, Authorization), ConfigError> {
+    let invalid = |message| part.invalid(files.referenced, "policies", message);
     let identity = match own {
         Own::Identity(identity) => identity,
         Own::None => {
             return Err(invalid(
-                "expected the section identity, without which there is no mutual TLS, found none",
+                "expected the section identity, whose namespace these policies are for, found none",
             ));
         }
         Own::Certified => {
             return Err(invalid("expected identity.id, whose namespace these policies are for, found none"));
         }
     };
-    let mut resources = istio::Resources::default();
+    let mut policies = istio::Policies::default();
     for path in files.value.into_values() {
-        let text = sources.read(&path)?;
-        resources.read(&path, &text)?;
+        for file in sources.files(path)? {
+            let text = sources.read(&file)?;
+            policies.read(&file, &text)?;
+        }
     }
-    let subject = Subject { namespace: identity.namespace(), labels, root_namespace };
-    Ok(MutualTls::decide(&resources.into_list(), subject))
+    policies.decide(Subject { namespace: identity.namespace(), labels, root_namespace })
 }
 
 impl Capture {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
 
-use super::metadata::Metadata;
+use super::object::Object;
 use super::value::{Port, Value};
 use super::yaml::Part;
 use super::{Choice, ConfigError};
@@ -30,22 +30,11 @@ pub(super) use value::Label;
 use value::Weight;
 
 /// One document.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "an HTTPRoute")]
-pub(super) struct WrittenRoute {
-    #[serde(rename = "apiVersion")]
-    _api_version: Value<ApiVersion>,
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
-    metadata: Metadata,
-    spec: Spec,
-    #[serde(rename = "status")]
-    _status: Option<IgnoredAny>,
-}
+pub(super) type WrittenRoute = Object<ApiVersion, Spec>;
 
 /// The one group of resources; its versions are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ApiVersion;
+pub(super) struct ApiVersion;
 
 impl Choice for ApiVersion {
     const WORDS: &'static [(&'static str, Self)] =
@@ -54,7 +43,7 @@ impl Choice for ApiVersion {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "the specification of an HTTPRoute")]
-struct Spec {
+pub(super) struct Spec {
     parent_refs: Option<Vec<Spanned<WrittenParent>>>,
     hostnames: Option<Vec<Value<HostPattern>>>,
     rules: Option<Vec<WrittenRule>>,
@@ -128,8 +117,9 @@ impl Context<'_> {
 impl WrittenRoute {
     /// The route, if it is for services at all.
     pub(super) fn route(self, part: Part<'_>) -> Result<HttpRoute, ConfigError> {
-        let created = self.metadata.created();
-        let (namespace, name) = (self.metadata.namespace.0, self.metadata.name.0);
+        let metadata = self.metadata.value;
+        let created = metadata.created();
+        let (namespace, name) = (metadata.namespace.0, metadata.name.0);
         let context = Context { part, namespace: &namespace };
         let rules = self.spec.rules.unwrap_or_else(|| vec![WrittenRule::default()]);
         let rules = rules.into_iter().enumerate().map(|(index, rule)| rule.rule(index, context));

@@ -1,71 +1,52 @@
-//! Istio's `PeerAuthentication` resources, as they are written for Kubernetes.
+//! Istio's policies, `AuthorizationPolicy` and `PeerAuthentication`, as they are written for Kubernetes.
 //!
 //! Several to a file. What is of another kind, or has a field that is not known, is an error: a policy that is taken
-//! for less than it says is worse than none. What the resources mean together is known by [`crate::policy`].
+//! for less than it says is worse than none. So is what cannot be done here, in a policy that is meant for the workload.
+//! What the resources mean together is known by [`crate::policy`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_saphyr::Spanned;
+use serde_saphyr::Location;
 
-use super::metadata::Metadata;
-use super::value::{Port, Value};
+use super::value::Value;
 use super::yaml::Part;
 use super::{Choice, ConfigError};
-use crate::policy::{MutualTlsMode, PeerAuthentication};
+use crate::policy::{Authorization, AuthorizationPolicy, MutualTls, PeerAuthentication, Subject};
 
+mod authorization;
 pub(super) mod destination;
+mod findings;
+mod peer;
+mod selector;
 
-/// One document.
+use authorization::WrittenPolicy;
+use findings::Findings;
+use peer::WrittenPeerAuthentication;
+
+/// The beginning of every document, whatever else is in it.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a PeerAuthentication")]
-struct Resource {
-    #[serde(rename = "apiVersion")]
-    _api_version: Value<ApiVersion>,
-    #[serde(rename = "kind")]
-    _kind: Value<Kind>,
-    metadata: Spanned<Metadata>,
-    spec: Option<Spec>,
-    #[serde(rename = "status")]
-    _status: Option<IgnoredAny>,
+#[serde(expecting = "a Kubernetes object")]
+struct Head {
+    kind: Value<Kind>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    rename_all = "camelCase",
-    expecting = "the specification of a PeerAuthentication"
-)]
-struct Spec {
-    selector: Option<Selector>,
-    mtls: Option<Mtls>,
-    port_level_mtls: Option<Spanned<BTreeMap<Value<Port>, Option<Mtls>>>>,
+/// The kinds that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    AuthorizationPolicy,
+    PeerAuthentication,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a selector with matchLabels")]
-struct Selector {
-    match_labels: Option<BTreeMap<String, Value<String>>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a mode such as { mode: STRICT }")]
-struct Mtls {
-    mode: Option<Value<Option<MutualTlsMode>>>,
-}
-
-impl Choice for Option<MutualTlsMode> {
+impl Choice for Kind {
     const WORDS: &'static [(&'static str, Self)] = &[
-        ("UNSET", None),
-        ("DISABLE", Some(MutualTlsMode::Disable)),
-        ("PERMISSIVE", Some(MutualTlsMode::Permissive)),
-        ("STRICT", Some(MutualTlsMode::Strict)),
+        ("AuthorizationPolicy", Self::AuthorizationPolicy),
+        ("PeerAuthentication", Self::PeerAuthentication),
     ];
 }
 
-/// The one group of resources that is read; its versions are alike.
+/// The one group of policies; its versions are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ApiVersion;
 
@@ -74,80 +55,85 @@ impl Choice for ApiVersion {
         &[("security.istio.io/v1", Self), ("security.istio.io/v1beta1", Self)];
 }
 
-/// The one kind of resource that is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kind;
-
-impl Choice for Kind {
-    const WORDS: &'static [(&'static str, Self)] = &[("PeerAuthentication", Self)];
-}
-
-/// Resources from several files, each there once.
+/// Policies from several files, each there once.
 #[derive(Debug, Default)]
-pub(super) struct Resources {
-    read: Vec<PeerAuthentication>,
+pub(super) struct Policies {
+    peers: Vec<PeerAuthentication>,
+    authorizations: Vec<AuthorizationPolicy>,
+    /// What cannot be done here, each with the place in `authorizations` of the policy that asks for it.
+    unsupported: Vec<(usize, ConfigError)>,
     /// In which file each was found.
-    files: HashMap<(String, String), PathBuf>,
+    files: HashMap<(Kind, String, String), PathBuf>,
 }
 
-impl Resources {
-    /// The resources that were read.
-    pub(super) fn into_list(self) -> Vec<PeerAuthentication> {
-        self.read
-    }
-
-    /// Reads the resources of one more file.
+impl Policies {
+    /// Reads the policies of one more file.
     ///
     /// # Errors
     ///
-    /// Whatever is not a `PeerAuthentication`, and one that was read before.
+    /// Whatever is not a policy, and one that was read before.
     pub(super) fn read(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
         for part in Part::whole(file, text).documents() {
-            let Some(resource) = part.read::<Resource>()? else { continue };
-            let at = resource.metadata.referenced;
-            let resource = resource.peer_authentication(part)?;
-            let key = (resource.namespace.clone(), resource.name.clone());
-            if let Some(other) = self.files.insert(key, file.to_owned()) {
-                let message = format!(
-                    "expected every resource once, found {}/{} again (the other is in {})",
-                    resource.namespace,
-                    resource.name,
-                    other.display()
-                );
-                return Err(part.invalid(at, "metadata", message));
+            let Some(head) = part.read::<Head>()? else { continue };
+            // It was read before, so that it is not empty.
+            let empty = || part.invalid(Location::UNKNOWN, "", "expected a policy, found nothing");
+            match head.kind.0 {
+                Kind::PeerAuthentication => {
+                    let written = part.read::<WrittenPeerAuthentication>()?.ok_or_else(empty)?;
+                    let at = written.metadata.referenced;
+                    let mut findings = Findings::new(part);
+                    let policy = written.policy(&mut findings);
+                    findings.valid()?;
+                    self.expect_new((head.kind.0, &policy.namespace, &policy.name), part, at)?;
+                    self.peers.push(policy);
+                }
+                Kind::AuthorizationPolicy => {
+                    let written = part.read::<WrittenPolicy>()?.ok_or_else(empty)?;
+                    let at = written.metadata.referenced;
+                    let mut findings = Findings::new(part);
+                    let policy = written.policy(&mut findings);
+                    let unsupported = findings.valid()?;
+                    self.expect_new((head.kind.0, &policy.namespace, &policy.name), part, at)?;
+                    let index = self.authorizations.len();
+                    self.unsupported.extend(unsupported.into_iter().map(|error| (index, error)));
+                    self.authorizations.push(policy);
+                }
             }
-            self.read.push(resource);
         }
         Ok(())
     }
-}
 
-impl Resource {
-    fn peer_authentication(self, part: Part<'_>) -> Result<PeerAuthentication, ConfigError> {
-        let (metadata, spec) = (self.metadata.value, self.spec.unwrap_or_default());
-        let selector = spec.selector.and_then(|selector| selector.match_labels).unwrap_or_default();
-        let mut ports = BTreeMap::new();
-        if let Some(Spanned { value, referenced, .. }) = spec.port_level_mtls {
-            if selector.is_empty() && !value.is_empty() {
-                let message = "expected spec.selector.matchLabels beside it, without which ports mean nothing, found none";
-                return Err(part.invalid(referenced, "spec.portLevelMtls", message));
-            }
-            ports.extend(value.into_iter().map(|(Value(Port(port)), mtls)| (port, mode(mtls))));
+    /// What the policies say for one workload.
+    ///
+    /// # Errors
+    ///
+    /// One that is meant for it asks for what cannot be done here.
+    pub(super) fn decide(self, subject: Subject<'_>) -> Result<(MutualTls, Authorization), ConfigError> {
+        let meant = |index: usize| {
+            let policy = &self.authorizations[index];
+            subject.is_meant_by(&policy.namespace, &policy.selector)
+        };
+        if let Some((_, error)) = self.unsupported.into_iter().find(|(index, _)| meant(*index)) {
+            return Err(error);
         }
-        Ok(PeerAuthentication {
-            created: metadata.created(),
-            namespace: metadata.namespace.0,
-            name: metadata.name.0,
-            selector: selector.into_iter().map(|(key, Value(value))| (key, value)).collect(),
-            mode: mode(spec.mtls),
-            ports,
-        })
+        let authorization = Authorization::of(&self.authorizations, subject);
+        Ok((MutualTls::decide(&self.peers, subject), authorization))
     }
-}
 
-/// The mode that was written, if one was.
-fn mode(written: Option<Mtls>) -> Option<MutualTlsMode> {
-    written.and_then(|mtls| mtls.mode).and_then(|Value(mode)| mode)
+    fn expect_new(
+        &mut self,
+        (kind, namespace, name): (Kind, &str, &str),
+        part: Part<'_>,
+        at: Location,
+    ) -> Result<(), ConfigError> {
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        let Some(other) = self.files.insert(key, part.file.to_owned()) else { return Ok(()) };
+        let message = format!(
+            "expected every resource once, found {namespace}/{name} again (the other is in {})",
+            other.display()
+        );
+        Err(part.invalid(at, "metadata", message))
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_saphyr::Spanned;
 
 use super::value::{Scalar, Value};
 
@@ -23,8 +24,8 @@ metadata!({
     name: Value<String>,
     namespace: Value<String>,
     creation_timestamp: Option<Value<Timestamp>>,
+    annotations: Option<Annotations>,
 } ignoring {
-    _annotations = "annotations",
     _deletion_grace_period = "deletionGracePeriodSeconds",
     _deletion_timestamp = "deletionTimestamp",
     _finalizers = "finalizers",
@@ -43,6 +44,15 @@ impl Metadata {
     pub(super) fn created(&self) -> Option<u64> {
         self.creation_timestamp.as_ref().map(|Value(Timestamp(seconds))| *seconds)
     }
+}
+
+/// The notes of others on an object. Of these only one is ours to read, and only some kinds know it.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "annotations")]
+pub(super) struct Annotations {
+    /// Whether a policy is only tried.
+    #[serde(rename = "istio.io/dry-run")]
+    pub(super) dry_run: Option<Spanned<Value<String>>>,
 }
 
 /// Seconds of Unix time, written as RFC 3339 has it.

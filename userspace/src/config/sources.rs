@@ -3,7 +3,7 @@
 //! Remembers what was found in each, so that whoever watches them knows whether anything is new.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, FILE_LIMIT, Place};
@@ -12,6 +12,8 @@ use super::{ConfigError, FILE_LIMIT, Place};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Content(Vec<u8>),
+    /// The files of a directory.
+    Files(Vec<PathBuf>),
     /// The message that said why not.
     Unreadable(String),
 }
@@ -38,6 +40,25 @@ impl Sources {
         text(path, bytes?)
     }
 
+    /// The files that a path stands for: itself, or if it is a directory those in it that hold resources, sorted. Files whose
+    /// names begin with a dot are others' business: Kubernetes' own, and editors'.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or cannot be read.
+    pub(super) fn files(&mut self, path: PathBuf) -> Result<Vec<PathBuf>, ConfigError> {
+        if !path.is_dir() {
+            return Ok(vec![path]);
+        }
+        let files = list(&path).map_err(|cause| ConfigError::Unreadable { file: path.clone(), cause });
+        let found = match &files {
+            Ok(files) => Found::Files(files.clone()),
+            Err(error) => Found::Unreadable(error.to_string()),
+        };
+        self.found.push((path, found));
+        files
+    }
+
     /// Takes over what `before` knew of files that were not read this time.
     pub(super) fn fill_up(&mut self, before: &Self) {
         let missing = before.found.iter().filter(|(path, _)| self.paths().all(|known| known != path));
@@ -45,10 +66,28 @@ impl Sources {
         self.found.extend(missing);
     }
 
-    /// The files that were asked for, whether or not they could be read.
+    /// The files and directories that were asked for, whether or not they could be read.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.found.iter().map(|(path, _)| path.as_path())
     }
+}
+
+/// What files of resources are called.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in directory.read_dir()? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let named =
+            path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
+        if named && !hidden && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {

@@ -168,10 +168,12 @@ impl Directories {
         Ok(Self { watcher, watched: BTreeSet::from([resolved]), stirs, pending: false })
     }
 
-    /// Watches the directories of these files and no others, as far as that is possible; says whether one is new.
+    /// Watches these directories, those of these files, and no others, as far as that is possible; says whether one is new.
     fn follow<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) -> bool {
-        let places =
-            |path: &Path| [parent(path).canonicalize().ok(), path.canonicalize().ok().map(|it| parent(&it))];
+        let places = |path: &Path| {
+            let own = path.canonicalize().ok().map(|it| if it.is_dir() { it } else { parent(&it) });
+            [parent(path).canonicalize().ok(), own]
+        };
         let wanted: BTreeSet<PathBuf> = paths.into_iter().flat_map(places).flatten().collect();
         for gone in self.watched.difference(&wanted) {
             // Fails for a directory that is gone, whose watch is gone with it.

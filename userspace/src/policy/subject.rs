@@ -17,7 +17,8 @@ impl Subject<'_> {
     /// Whether a resource of `namespace` with these `matchLabels` is meant for this workload.
     ///
     /// A selector in the root namespace selects in every namespace: so Istio's reference says.
-    pub(super) fn is_meant_by(self, namespace: &str, selector: &BTreeMap<String, String>) -> bool {
+    #[must_use]
+    pub fn is_meant_by(self, namespace: &str, selector: &BTreeMap<String, String>) -> bool {
         (namespace == self.root_namespace || namespace == self.namespace)
             && selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
     }

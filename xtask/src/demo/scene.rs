@@ -104,7 +104,7 @@ impl<'a> Scene<'a> {
     pub(super) fn of_acquaintances(stage: &'a Stage<'a>, authority: &Path, policy: &Path) -> Result<Self> {
         let members = stage.members();
         let [client, mut server] = members.each_ref().map(|member| member.sections(authority, &members));
-        server["peer-authentication"] = json!([policy]);
+        server["policies"] = json!([policy]);
         Self::set(stage, &client, &server)
     }
 
@@ -118,6 +118,14 @@ impl<'a> Scene<'a> {
             sections["tracing"] = json!({ "endpoint": "http://127.0.0.1:4317", "sampling": 1.0 });
             sections
         });
+        Self::set(stage, &client, &server)
+    }
+
+    /// Two sidecars that know each other, with a file that says who may do what to the server.
+    pub(super) fn of_guarded(stage: &'a Stage<'a>, authority: &Path, policies: &Path) -> Result<Self> {
+        let members = stage.members();
+        let [client, mut server] = members.each_ref().map(|member| member.sections(authority, &members));
+        server["policies"] = json!([policies]);
         Self::set(stage, &client, &server)
     }
 

@@ -6,7 +6,7 @@ use super::or;
 use crate::config::value::{Count, HeaderSize, OneOrMany, Port, Timeout, Value};
 use crate::config::yaml::section;
 use crate::config::{HttpSettings, Looking};
-use crate::model::Protocol;
+use crate::model::{PathForm, Protocol};
 
 section!(pub(super) Http {
     outbound: Value<Looking>,
@@ -17,9 +17,15 @@ section!(pub(super) Http {
     header_timeout: Value<Timeout>,
     idle_timeout: Value<Timeout>,
     max_requests: Value<Count>,
+    path_normalization: Value<PathForm>,
 });
 
 impl Http {
+    /// How much is taken for the same path.
+    pub(super) fn path_form(&self) -> PathForm {
+        self.path_normalization.as_ref().map_or_else(PathForm::default, |Value(form)| *form)
+    }
+
     /// The settings.
     pub(super) fn settings(self) -> HttpSettings {
         let defaults = HttpSettings::default();

@@ -6,32 +6,20 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
 
-use crate::config::metadata::Metadata;
+use crate::config::object::Object;
 use crate::config::value::{Hostname, Scalar, Value};
 use crate::config::yaml::Part;
 use crate::config::{Choice, ConfigError};
 use crate::routing::{Caps, DestinationRule, OutlierPolicy, ServiceName, TrafficPolicy, parse_duration};
 
 /// One document.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a DestinationRule")]
-pub(in crate::config) struct WrittenDestinationRule {
-    #[serde(rename = "apiVersion")]
-    _api_version: Value<ApiVersion>,
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
-    metadata: Metadata,
-    spec: Spec,
-    #[serde(rename = "status")]
-    _status: Option<IgnoredAny>,
-}
+pub(in crate::config) type WrittenDestinationRule = Object<ApiVersion, Spec>;
 
 /// The one group of resources; its versions are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ApiVersion;
+pub(in crate::config) struct ApiVersion;
 
 impl Choice for ApiVersion {
     const WORDS: &'static [(&'static str, Self)] = &[
@@ -43,7 +31,7 @@ impl Choice for ApiVersion {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "the specification of a DestinationRule")]
-struct Spec {
+pub(in crate::config) struct Spec {
     host: Spanned<Value<Hostname>>,
     traffic_policy: Option<WrittenPolicy>,
 }
@@ -181,8 +169,9 @@ impl Scalar for Time {
 impl WrittenDestinationRule {
     /// The rule, if its host is a service.
     pub(in crate::config) fn rule(self, part: Part<'_>) -> Result<DestinationRule, ConfigError> {
-        let created = self.metadata.created();
-        let (Value(namespace), Value(name)) = (self.metadata.namespace, self.metadata.name);
+        let metadata = self.metadata.value;
+        let created = metadata.created();
+        let (Value(namespace), Value(name)) = (metadata.namespace, metadata.name);
         let Spanned { value: Value(Hostname(host)), referenced, .. } = self.spec.host;
         let service = service(&host, &namespace).ok_or_else(|| {
             let message = format!(

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::{Config, HttpSettings, Looking};
-use crate::model::{Destination, OriginalDst, Protocol};
+use crate::model::{Destination, OriginalDst, PathForm, Protocol};
 
 fn parse(text: &str) -> Config {
     Config::parse(Path::new("test.yaml"), text).unwrap()
@@ -37,6 +37,19 @@ fn every_setting_of_http_is_read() {
             max_requests: 3,
         }
     );
+}
+
+#[test]
+fn paths_are_compared_in_the_form_that_is_asked_for() {
+    for (text, form) in [
+        ("{}", PathForm::Base),
+        ("http: {}", PathForm::Base),
+        ("http: { path-normalization: none }", PathForm::None),
+        ("http: { path-normalization: merge-slashes }", PathForm::MergeSlashes),
+        ("http: { path-normalization: decode-and-merge-slashes }", PathForm::DecodeAndMergeSlashes),
+    ] {
+        assert_eq!(parse(text).path_form, form, "{text}");
+    }
 }
 
 #[test]

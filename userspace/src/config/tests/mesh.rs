@@ -209,7 +209,7 @@ fn with_policies(policies: &str, rest: &str) -> Result<Config, String> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("policies.yaml");
     std::fs::write(&path, policies).expect("written");
-    let text = format!("{IDENTITY}peer-authentication: [ {} ]\n{rest}", path.display());
+    let text = format!("{IDENTITY}policies: [ {} ]\n{rest}", path.display());
     parse(&text).map_err(|error| error.to_string().replace(&format!("{}/", directory.path().display()), ""))
 }
 
@@ -234,6 +234,25 @@ fn policies_are_decided_for_our_own_namespace_and_labels() {
         let config = with_policies(policies, rest).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.mutual_tls.mode(80), expected, "{policies}{rest}");
     }
+}
+
+#[test]
+fn policies_of_both_kinds_are_had_from_files_and_directories() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, folder) = (directory.path().join("peers.yaml"), directory.path().join("policies"));
+    std::fs::create_dir(&folder).expect("a directory");
+    std::fs::write(&file, STRICT).expect("written");
+    let deny = "{ \"apiVersion\": \"security.istio.io/v1\", \"kind\": \"AuthorizationPolicy\", \"metadata\": { \"name\": \"none\", \
+                \"namespace\": \"shop\" }, \"spec\": {} }";
+    std::fs::write(folder.join("none.json"), deny).expect("written");
+    let text = format!("{IDENTITY}policies: [ {}, {} ]\n", file.display(), folder.display());
+    let both = config(&text);
+    assert_eq!((both.mutual_tls.mode(80), both.authorization.is_empty()), (MutualTlsMode::Strict, false));
+    let one = config(&format!("{IDENTITY}policies: {}\n", file.display()));
+    assert_eq!((one.mutual_tls.mode(80), one.authorization.is_empty()), (MutualTlsMode::Strict, true));
+    std::fs::write(folder.join("again.yaml"), deny).expect("written");
+    let error = parse(&text).expect_err("it is there twice").to_string();
+    assert!(error.contains("found shop/none again (the other is in"), "{error}");
 }
 
 #[test]
@@ -283,14 +302,14 @@ fn what_a_probe_is_can_be_said() {
 #[test]
 fn policies_without_an_identity_to_decide_for_are_refused() {
     refused(
-        "peer-authentication: [ /a ]",
-        "1:22: peer-authentication: expected the section identity, without which there is no mutual TLS, found none",
+        "policies: [ /a ]",
+        "1:11: policies: expected the section identity, whose namespace these policies are for, found none",
     );
     refused(
-        "identity: { files: /a }\npeer-authentication: [ /a ]",
-        "2:22: peer-authentication: expected identity.id, whose namespace these policies are for, found none",
+        "identity: { files: /a }\npolicies: [ /a ]",
+        "2:11: policies: expected identity.id, whose namespace these policies are for, found none",
     );
-    let missing = parse(&format!("{IDENTITY}peer-authentication: [ /nonexistent ]")).expect_err("no file");
+    let missing = parse(&format!("{IDENTITY}policies: [ /nonexistent ]")).expect_err("no file");
     assert_eq!(
         missing.to_string(),
         "/nonexistent: cannot read the configuration: No such file or directory (os error 2)"
@@ -325,7 +344,7 @@ fn the_mesh_of_the_readme_is_valid() {
     // The files that it names are not on this machine: what they say is another test's.
     let text: String = text
         .lines()
-        .filter(|line| !line.starts_with("peer-authentication"))
+        .filter(|line| !line.starts_with("policies"))
         .fold(String::new(), |text, line| text + line + "\n");
     let config = config(&text);
     assert!(config.identity.is_some());

@@ -145,7 +145,7 @@ fn policy(mode: &str) -> String {
 
 fn naming(policies: &Path) -> String {
     let policies = policies.display();
-    format!("identity: {{ id: spiffe://td/ns/shop/sa/a, files: /a }}\npeer-authentication: [ {policies} ]\n")
+    format!("identity: {{ id: spiffe://td/ns/shop/sa/a, files: /a }}\npolicies: [ {policies} ]\n")
 }
 
 async fn next_mode(watch: &mut Watch) -> MutualTlsMode {
@@ -187,5 +187,50 @@ async fn a_file_is_watched_once_it_is_named_even_by_a_configuration_that_is_brok
     next(&mut watch).await.expect_err("it is broken");
     fs::write(&policies, policy("DISABLE")).expect("a file");
     fs::write(&path, naming(&policies)).expect("a file");
+    assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Disable);
+}
+
+#[tokio::test]
+async fn files_that_come_to_a_directory_and_go_are_seen_and_no_others() {
+    let (directory, policies) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let path = directory.path().join("sidestep.yaml");
+    fs::write(&path, naming(policies.path())).expect("a file");
+    let (config, mut watch) = watch(&path).expect("a watch");
+    assert_eq!(config.mutual_tls.mode(80), MutualTlsMode::Permissive);
+    let at = |name: &str| policies.path().join(name);
+    fs::write(at("strict.yml"), policy("STRICT")).expect("a file");
+    assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Strict);
+    fs::remove_file(at("strict.yml")).expect("removed");
+    assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Permissive);
+
+    // What is not called a resource is none, whatever it says.
+    fs::create_dir(at("deeper.yaml")).expect("a directory");
+    for name in [".hidden.yaml", "strict.yaml.bak", "strict", "deeper.yaml/strict.yaml"] {
+        fs::write(at(name), policy("STRICT")).expect("a file");
+    }
+    fs::write(at("half.yaml"), "apiVersion: security").expect("a file");
+    next(&mut watch).await.expect_err("it is written half");
+    fs::write(at("half.yaml"), policy("DISABLE")).expect("a file");
+    assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Disable);
+}
+
+#[tokio::test]
+async fn a_mounted_config_map_is_a_directory_of_policies() {
+    let (directory, mounted) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let at = |name: &str| mounted.path().join(name);
+    for (version, mode) in [("..1", "STRICT"), ("..2", "DISABLE")] {
+        fs::create_dir(at(version)).expect("a directory");
+        fs::write(at(version).join("default.yaml"), policy(mode)).expect("a file");
+    }
+    symlink("..1", at("..data")).expect("a link");
+    symlink("..data/default.yaml", at("default.yaml")).expect("a link");
+    let path = directory.path().join("sidestep.yaml");
+    fs::write(&path, naming(mounted.path())).expect("a file");
+    let (config, mut watch) = watch(&path).expect("a watch");
+    assert_eq!(config.mutual_tls.mode(80), MutualTlsMode::Strict);
+    symlink("..2", at("..data_tmp")).expect("a link");
+    fs::rename(at("..data_tmp"), at("..data")).expect("a rename");
     assert_eq!(next_mode(&mut watch).await, MutualTlsMode::Disable);
 }
