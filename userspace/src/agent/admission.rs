@@ -37,7 +37,7 @@ impl Policy {
         let authorization = Arc::clone(&config.authorization);
         Ok(Self {
             mutual_tls: config.mutual_tls.clone(),
-            path_form: PathForm::default(),
+            path_form: config.path_form,
             reads_requests: authorization.reads_requests(),
             tells_of_requests: authorization.tells_of_requests(),
             authorization,

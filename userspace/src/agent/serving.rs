@@ -122,7 +122,7 @@ impl Serving {
         };
         let (listening, edge): (_, Vec<Listening>) = (serve(captured)?, serve(edge)?);
         if let Some((counters, denials)) = kernel {
-            tasks.push(observing::observe_kernel(&telemetry, counters, denials));
+            tasks.push(observing::observe_kernel(&telemetry, counters, denials, &gate));
         }
         if let Err(error) = capture.begin(&config, &scope, listeners) {
             capture.remove().await.context("remove what was prepared")?;

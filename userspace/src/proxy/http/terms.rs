@@ -72,7 +72,7 @@ impl Plan {
     pub(in crate::proxy) const fn looking(self) -> Self {
         match self {
             Self::Pass(None | Some(Protocol::Http1 | Protocol::Http2)) => Self::Look,
-            Self::Pass(Some(Protocol::Tls | Protocol::Opaque)) | Self::Look | Self::Demand => self,
+            Self::Pass(Some(_)) | Self::Look | Self::Demand => self,
         }
     }
 }
