@@ -200,6 +200,24 @@ impl Authorization {
         self.policies.is_empty()
     }
 
+    /// Whether any of them speaks of requests, even if only to tell of them.
+    #[must_use]
+    pub fn reads_requests(&self) -> bool {
+        self.reading().next().is_some()
+    }
+
+    /// Whether any of those that decide nothing (dry-run, `AUDIT`) speaks of requests.
+    #[must_use]
+    pub fn tells_of_requests(&self) -> bool {
+        self.reading().any(|policy| policy.dry_run || policy.action == Action::Audit)
+    }
+
+    fn reading(&self) -> impl Iterator<Item = &AuthorizationPolicy> {
+        let reads =
+            |policy: &&AuthorizationPolicy| policy.rules.iter().any(AuthorizationRule::reads_requests);
+        self.policies.iter().map(|(_, policy)| policy).filter(reads)
+    }
+
     /// What holds for a call.
     #[must_use]
     pub fn decide(&self, call: &Call<'_>) -> Decided {
