@@ -205,7 +205,8 @@ fn a_change_cuts_what_it_denies_within_a_second_and_nothing_else() {
     needs_capture!(Need::Tool("python3"));
     let scene = Scene::new("");
     let _echo = scene.echo();
-    let (far, _near) = (scene.server(), scene.client());
+    let config = scene.mesh.member(Config::of(&scene.far), "server").with("http", json!({}));
+    let (far, _near) = (Sidestep::sidecar(&scene.far, &config), scene.client());
     let (bytes, chat) = (scene.speak(BYTES), scene.speak(WEBSOCKET));
     for one in [&bytes, &chat] {
         says(one, "up");
