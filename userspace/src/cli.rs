@@ -9,6 +9,7 @@ mod certs;
 mod choice;
 mod maintain;
 mod overrides;
+mod policy;
 mod run;
 mod sidecar;
 
@@ -20,6 +21,8 @@ pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
 pub use overrides::Overrides;
+
+pub use policy::{LintArgs, PolicyArgs, PolicyCommand};
 pub use run::{CommandLine, RunArgs};
 pub use sidecar::SidecarArgs;
 
@@ -36,7 +39,7 @@ pub struct Cli {
 
     /// What to log on standard error: a level, or levels by module
     ///
-    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs` and `ca`, so
+    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca` and `policy`, so
     /// that output stays readable, and info for all else.
     #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
     log: Option<String>,
@@ -87,6 +90,8 @@ pub enum Command {
     ///
     /// In production, certificates come from cert-manager, SPIRE, or an authority that your own tools keep.
     Ca(CaArgs),
+    /// Look at policies before they are in force
+    Policy(PolicyArgs),
 }
 
 impl Cli {
@@ -95,7 +100,7 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         match (&self.log, &self.command) {
             (Some(filter), _) => filter,
-            (None, Command::Run(_) | Command::Certs(_) | Command::Ca(_)) => "warn",
+            (None, Command::Run(_) | Command::Certs(_) | Command::Ca(_) | Command::Policy(_)) => "warn",
             (None, _) => "info",
         }
     }
