@@ -5,6 +5,7 @@ use sidestep_abi::address::Endpoint;
 use sidestep_abi::event::Denial;
 use sidestep_abi::verdict::{Direction, Reason, Tally, Verdict, verdict_counter};
 
+use crate::kernel::{IPPROTO_MPTCP, IPPROTO_TCP};
 use crate::maps::{COUNTERS, DENIALS};
 
 /// Adds one to a counter slot of this CPU.
@@ -32,9 +33,12 @@ pub(crate) fn tally(what: Tally) {
 /// Nobody: who called is known only of inbound connections.
 const NOBODY: Endpoint = Endpoint::new([0; 4], 0);
 
-/// Counts a refused `connect()` and reports it.
+/// Nowhere: a socket that was not to be had no destination yet.
+pub(crate) const NOWHERE: Endpoint = Endpoint::new([0; 4], 0);
+
+/// Counts what was refused to the workload, and reports it.
 #[inline(always)]
-pub(crate) fn denial(destination: Endpoint, reason: Reason, errno: u8) {
+pub(crate) fn denial(protocol: u32, destination: Endpoint, reason: Reason, errno: u8) {
     verdict(Direction::Outbound, Verdict::Deny, reason);
     report(Denial {
         pid: (bpf_get_current_pid_tgid() >> 32) as u32,
@@ -43,7 +47,7 @@ pub(crate) fn denial(destination: Endpoint, reason: Reason, errno: u8) {
         reason: reason as u8,
         errno,
         direction: Direction::Outbound as u8,
-        padding: 0,
+        protocol: if protocol == IPPROTO_MPTCP { IPPROTO_TCP } else { protocol } as u8,
     });
 }
 
@@ -58,7 +62,7 @@ pub(crate) fn inbound_denial(client: Endpoint, destination: Endpoint, reason: Re
         reason: reason as u8,
         errno: 0,
         direction: Direction::Inbound as u8,
-        padding: 0,
+        protocol: IPPROTO_TCP as u8,
     });
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The accepted socket keeps the address the client dialled as its local address, so that the original destination
 //! needs no handoff. Loopback, the workload's own addresses and ports that are not captured find their listener as always.
-//! A refusal is answered with a reset, as if nobody listened.
+//! A refusal is answered with a reset, as if nobody listened. The inbound rules hold only what policy denies whatever is
+//! said in plain text; who comes through the tunnel may prove more, and is decided there.
 
 use core::ptr::addr_of;
 
@@ -86,6 +87,8 @@ fn try_steer(ctx: &SkLookupContext, call: &Call) -> (Verdict, Reason) {
         return (Verdict::Direct, Reason::PortNotCaptured);
     } else if workload.refuses_plain_text(port) {
         return (Verdict::Deny, Reason::PlainText);
+    } else if let Some(denied @ (Verdict::Deny, _)) = workload.rule(Direction::Inbound, remote, port) {
+        return denied;
     } else {
         (ListenerSlot::Inbound4, ListenerSlot::Inbound6, Reason::Rule)
     };

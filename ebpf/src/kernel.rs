@@ -9,6 +9,9 @@ pub(crate) const IPPROTO_TCP: u32 = 6;
 pub(crate) const IPPROTO_UDP: u32 = 17;
 pub(crate) const IPPROTO_MPTCP: u32 = 262;
 
+pub(crate) const SOCK_STREAM: u32 = 1;
+pub(crate) const SOCK_DGRAM: u32 = 2;
+
 pub(crate) const SOL_IP: i32 = 0;
 pub(crate) const SOL_SOCKET: i32 = 1;
 pub(crate) const SOL_IPV6: i32 = 41;
@@ -16,6 +19,7 @@ pub(crate) const SO_BINDTOIFINDEX: i32 = 62;
 /// `SO_ORIGINAL_DST` (linux/netfilter_ipv4.h) and `IP6T_SO_ORIGINAL_DST` (linux/netfilter_ipv6/ip6_tables.h).
 pub(crate) const ORIGINAL_DST: i32 = 80;
 
+pub(crate) const EPERM: u8 = 1;
 pub(crate) const ECONNREFUSED: u8 = 111;
 
 /// `struct sockaddr_in`.

@@ -4,13 +4,14 @@
 //! # Layout
 //! One file per hook, each a `try_…` that says what happens and an entry that counts it:
 //! - [`connect`]: `cgroup/connect4`, `connect6`: the verdict on an outbound connection
-//! - [`datagram`]: `cgroup/sendmsg4`, `sendmsg6`: counts UDP, touches nothing
+//! - [`datagram`]: `cgroup/sendmsg4`, `sendmsg6`: the verdict on a datagram of an unconnected socket
+//! - [`socket`]: `cgroup/sock_create`: no socket of a protocol that rules cannot hold, where what they do not name is denied
 //! - [`handoff`]: `sock_ops`: stages and claims the handoff
 //! - [`peername`]: `cgroup/getpeername4`, `getpeername6`: shows the address the app expects
 //! - [`inbound`]: `sk_lookup`: the verdict on an inbound connection
 //! - [`original_dst`]: `cgroup/getsockopt`: `SO_ORIGINAL_DST` for proxies that are not ours
 //!
-//! and under them [`steer`] (pointing a socket at the instance), [`workload`] (its settings, rules, addresses and
+//! and under them [`outbound`] (the verdict by destination, and how it is told), [`steer`] (pointing a socket at the instance), [`workload`] (its settings, rules, addresses and
 //! listeners), [`note`] (the handoff on a socket), [`count`] (counters and events), [`maps`] (every map), [`sock_addr`]
 //! (the fields of a context) and [`kernel`] (numbers of its interfaces).
 
@@ -27,8 +28,10 @@ mod kernel;
 mod maps;
 mod note;
 mod original_dst;
+mod outbound;
 mod peername;
 mod sock_addr;
+mod socket;
 mod steer;
 mod workload;
 

@@ -11,7 +11,7 @@ use sidestep_abi::maps::{
     DENIALS_BYTES, INBOUND_PORT_WORDS, LISTENERS_CAPACITY, OWN_ADDRESSES_CAPACITY, PORT_TABLES_CAPACITY,
     RULES_CAPACITY, STAGE_CAPACITY,
 };
-use sidestep_abi::rules::{PortTable, PortTableKey, RuleKey, RuleValue};
+use sidestep_abi::rules::{PortTable, PortTableKey, RuleKey, RuleValue, SETS};
 use sidestep_abi::settings::{Owner, Settings};
 use sidestep_abi::verdict;
 
@@ -31,15 +31,11 @@ pub(crate) static SETTINGS: Array<Settings, GENERATIONS> = Array::new();
 pub(crate) static OWNERS: Array<Owner, 1> = Array::new();
 
 #[btf_map]
-pub(crate) static RULES: LpmTrie<RuleKey, RuleValue, { GENERATIONS * RULES_CAPACITY }> = LpmTrie::new();
+pub(crate) static RULES: LpmTrie<RuleKey, RuleValue, { SETS * RULES_CAPACITY }> = LpmTrie::new();
 
 #[btf_map]
-pub(crate) static PORT_TABLES: HashMap<
-    PortTableKey,
-    PortTable,
-    { GENERATIONS * PORT_TABLES_CAPACITY },
-    ON_DEMAND,
-> = HashMap::new();
+pub(crate) static PORT_TABLES: HashMap<PortTableKey, PortTable, { SETS * PORT_TABLES_CAPACITY }, ON_DEMAND> =
+    HashMap::new();
 
 #[btf_map]
 pub(crate) static OWN_ADDRESSES: HashMap<Address, u32, OWN_ADDRESSES_CAPACITY, ON_DEMAND> = HashMap::new();

@@ -9,9 +9,9 @@ use aya_ebpf::helpers::bpf_get_current_cgroup_id;
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_sk_release};
 use sidestep_abi::address::{Address, is_v4};
 use sidestep_abi::maps::{INBOUND_PORT_WORDS, ListenerSlot};
-use sidestep_abi::rules::{GENERATION_BITS, NO_PORT_TABLE, PORT_RANGES, PortTableKey, RuleKey};
+use sidestep_abi::rules::{self, NO_PORT_TABLE, PORT_RANGES, PortTableKey, RuleKey, SET_BITS};
 use sidestep_abi::settings::{OnFailure, Settings};
-use sidestep_abi::verdict::{Reason, Verdict};
+use sidestep_abi::verdict::{Direction, Reason, Verdict};
 
 use crate::maps::{
     ACTIVE, INBOUND_PORTS, LISTENERS, OWN_ADDRESSES, PORT_TABLES, REFUSED_PORTS, RULES, SETTINGS,
@@ -40,17 +40,33 @@ impl Workload {
             && self.settings.instance_cgroup == unsafe { bpf_get_current_cgroup_id() }
     }
 
-    /// What the rules say of a destination.
+    /// What the rules of a direction say of the other side's address and the destination's port; `None` where no prefix
+    /// contains the address.
     #[inline(always)]
-    pub(crate) fn rule(&self, address: &Address, port: u16) -> (Verdict, Reason) {
-        let key = Key::new(GENERATION_BITS + 128, RuleKey { generation: self.generation, address: *address });
-        let Some(rule) = RULES.get(&key) else {
-            return (verdict_of(self.settings.default_verdict), Reason::Default);
-        };
-        if rule.port_table == NO_PORT_TABLE {
-            return (verdict_of(rule.verdict), reason_of(rule.reason));
-        }
-        let key = PortTableKey { generation: self.generation, table: rule.port_table };
+    pub(crate) fn rule(
+        &self,
+        direction: Direction,
+        address: &Address,
+        port: u16,
+    ) -> Option<(Verdict, Reason)> {
+        let set = rules::set(self.generation, direction);
+        let rule = RULES.get(&Key::new(SET_BITS + 128, RuleKey { set, address: *address }))?;
+        Some(if rule.port_table == NO_PORT_TABLE {
+            (verdict_of(rule.verdict), reason_of(rule.reason))
+        } else {
+            Self::of_port(PortTableKey { set, table: rule.port_table }, port)
+        })
+    }
+
+    /// What holds for destinations that no rule names.
+    #[inline(always)]
+    pub(crate) fn default_verdict(&self) -> Verdict {
+        verdict_of(self.settings.default_verdict)
+    }
+
+    /// What a table of port ranges says of a port.
+    #[inline(always)]
+    fn of_port(key: PortTableKey, port: u16) -> (Verdict, Reason) {
         // SAFETY: userspace never changes a table of the active generation; the entry outlives this program
         // run because hash entries are freed after a grace period.
         let Some(table) = (unsafe { PORT_TABLES.get(key) }) else {
@@ -147,8 +163,14 @@ fn verdict_of(number: u8) -> Verdict {
     }
 }
 
-/// A number from map memory as a reason: rules carry only these two.
+/// A number from map memory as a reason: rules carry only these three.
 #[inline(always)]
 fn reason_of(number: u8) -> Reason {
-    if number == Reason::Default as u8 { Reason::Default } else { Reason::Rule }
+    const DEFAULT: u8 = Reason::Default as u8;
+    const POLICY: u8 = Reason::Policy as u8;
+    match number {
+        DEFAULT => Reason::Default,
+        POLICY => Reason::Policy,
+        _ => Reason::Rule,
+    }
 }

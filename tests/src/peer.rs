@@ -10,6 +10,7 @@ mod event;
 mod flood;
 mod foreign;
 mod hold;
+mod make;
 mod mounts;
 mod noise;
 mod ping_pong;
@@ -42,6 +43,8 @@ enum Program {
     UdpEcho(udp::UdpEcho),
     /// Send one datagram and wait for its answer.
     UdpSend(udp::UdpSend),
+    /// Make one socket of any kind.
+    Socket(make::Make),
     /// Verify pseudo-random streams from whoever connects, and send as many.
     TransferListen(transfer::Listen),
     /// Exchange pseudo-random streams with random half-closes.
@@ -76,6 +79,7 @@ impl Peer {
             Program::Connect(program) => program.run(),
             Program::UdpEcho(program) => program.run(),
             Program::UdpSend(program) => program.run(),
+            Program::Socket(program) => program.run(),
             Program::TransferListen(program) => program.run(),
             Program::Transfer(program) => program.run(),
             Program::Keep(program) => program.run(),

@@ -24,7 +24,7 @@ use aya::maps::{MapData, SockMap};
 use sidestep_abi::maps::LISTENERS;
 
 pub use counters::{Counters, Counts};
-pub use denials::{Denial, Denials};
+pub use denials::{Denial, Denials, Transport};
 pub use handoffs::Handoffs;
 pub use links::Place;
 pub use object::{Insight, probe};

@@ -31,7 +31,7 @@ use thiserror::Error;
 pub use crate::model::{Decided, RuleName, Ruling};
 pub use authorization::{
     Action, Asked, Authorization, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content, Match,
-    Operation, PathPattern, Pattern, Prospect, Source, TemplatePart,
+    Operation, PathPattern, Pattern, PlainTextDenials, Prospect, Source, TemplateError, TemplatePart,
 };
 pub use compile::{Compiled, CompiledPrefix, Decision};
 pub use denial::DenyWith;

@@ -1,7 +1,7 @@
 //! `bench`: what capture costs, on this machine, in this run.
 //!
 //! Modes ([`mode`]), kinds of work ([`work`]) and who sits on which core ([`seating`]) are the axes; [`rounds`] walks
-//! them interleaved, [`prefixes`] and [`crowd`] look at verdicts and memory, [`target`] holds the figures against what was
+//! them interleaved, [`prefixes`], [`policies`] and [`crowd`] look at verdicts and memory, [`target`] holds the figures against what was
 //! promised, [`report`] tells. Figures of different runs, let alone machines, are never compared.
 
 mod account;
@@ -16,6 +16,7 @@ mod machine;
 mod mode;
 mod observing;
 mod pair;
+mod policies;
 mod prefixes;
 mod progress;
 mod report;
@@ -36,6 +37,7 @@ use self::growth::connections::{self, Connections};
 use self::growth::workloads::{self, Workloads};
 use self::machine::Machine;
 use self::observing::Observing;
+use self::policies::Policies;
 use self::prefixes::Prefixes;
 use self::progress::Progress;
 use self::report::Report;
@@ -90,6 +92,7 @@ pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
 fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
     let others = [
         Measurement::Prefixes,
+        Measurement::Policies,
         Measurement::Workloads,
         Measurement::Connections,
         Measurement::Memory,
@@ -118,6 +121,15 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
         report.sections.extend(report.prefixes.iter().flat_map(Prefixes::tables));
         report.curves.extend(report.prefixes.iter().flat_map(Prefixes::curves));
         report.targets.extend(target::of_prefixes(report.prefixes.as_ref()));
+        progress.step();
+    }
+    if flags.measures(Measurement::Policies) {
+        progress.phase("policies");
+        let measured = policies::measure(lab, extent, few_rounds, cores);
+        report.policies = report.unless_failed(lab, "policies", measured)?;
+        report.sections.extend(report.policies.iter().flat_map(Policies::tables));
+        report.curves.extend(report.policies.iter().flat_map(Policies::curves));
+        report.targets.extend(target::of_policies(report.policies.as_ref()));
         progress.step();
     }
     if flags.measures(Measurement::Workloads) {

@@ -9,7 +9,9 @@ mod golden;
 mod http;
 mod nginx;
 mod pcap;
+mod policy;
 mod programs;
+mod rules;
 mod scene;
 mod story;
 mod tap;
@@ -64,6 +66,7 @@ fn tell(story: &mut Story, lab: &Lab) -> Result<()> {
     let authority = Authority::establish(lab, "authority")?;
     acquaintances(story, &stage, &authority)?;
     observers(story, &stage, &authority)?;
+    guarded(story, &stage, &authority)?;
     drop(stage);
     lab.patience().check()?;
     story.step("What it costs");
@@ -112,7 +115,7 @@ fn acquaintances(story: &mut Story, stage: &Stage<'_>, authority: &Authority) ->
     lab.patience().check()?;
     story.step("The same two with identities: a tunnel between them");
     story.tell("$ sidestep ca init");
-    let policy = tunnel::Policy::permissive(lab)?;
+    let policy = tunnel::permissive(lab)?;
     let tap = tunnel::tap(stage, "tunnel")?;
     let scene = Scene::of_acquaintances(stage, authority.directory(), policy.path())?;
     for member in stage.members() {
@@ -138,6 +141,17 @@ fn observers(story: &mut Story, stage: &Stage<'_>, authority: &Authority) -> Res
     story.step("The same two with `http: {}`: traces, metrics and a line for each request");
     let scene = Scene::of_observers(stage, authority.directory())?;
     http::looked_at(story, &scene);
+    claims::stopped(story, scene);
+    Ok(())
+}
+
+/// The same two when the server has a policy.
+fn guarded(story: &mut Story, stage: &Stage<'_>, authority: &Authority) -> Result<()> {
+    stage.lab.patience().check()?;
+    story.step("The same two with an AuthorizationPolicy of the server's");
+    let rules = policy::written(stage.lab, stage)?;
+    let scene = Scene::of_guarded(stage, authority.directory(), rules.path())?;
+    policy::enforced(story, &scene, &rules)?;
     claims::stopped(story, scene);
     Ok(())
 }

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use crate::process::capture;
 
 pub(crate) use authority::Authority;
-pub(crate) use mesh::Member;
+pub(crate) use mesh::{Member, NAMESPACE};
 use namespace::Namespace;
 pub(crate) use patience::{Interrupt, Patience};
 pub(crate) use peer::standing;

@@ -46,9 +46,9 @@ pub const ALL: [&str; 13] = [
     DENIALS,
 ];
 
-/// Most prefixes in one generation of rules.
+/// Most prefixes in one set of rules.
 pub const RULES_CAPACITY: usize = 131_072;
-/// Most port tables in one generation of rules.
+/// Most port tables in one set of rules.
 pub const PORT_TABLES_CAPACITY: usize = 4_096;
 /// Most addresses of one namespace.
 pub const OWN_ADDRESSES_CAPACITY: usize = 1_024;

@@ -1,20 +1,38 @@
-//! The longest-prefix tables: destination prefix → verdict, or → a table of port ranges.
+//! The longest-prefix tables: prefix → verdict, or → a table of port ranges.
 //!
-//! One trie serves both generations of the rules: the generation is the first word of the key, so that a new
-//! set of rules is written beside the old one and becomes valid with a single write of the active generation.
+//! One trie serves both directions and both generations of the rules: the number of the *set* is the first word of the key,
+//! so that new rules are written beside the old ones and become valid with a single write of the active generation.
+//! The prefix is that of the other side (outbound: where to; inbound: who calls), the port that of the destination.
 
 use crate::address::Address;
+use crate::verdict::Direction;
 
-/// Bits of [`RuleKey`] before the address: the generation.
-pub const GENERATION_BITS: u32 = 32;
+/// Bits of [`RuleKey`] before the address: the number of the set.
+pub const SET_BITS: u32 = 32;
 
-/// What the trie matches on. The prefix length in front of it (aya's `Key`) counts [`GENERATION_BITS`] too.
+/// How many sets of rules lie side by side.
+pub const SETS: usize = 4;
+
+/// The number of the set of `generation` (0 or 1) and `direction`.
+#[inline(always)]
+#[must_use]
+pub const fn set(generation: u32, direction: Direction) -> u32 {
+    generation | (direction as u32) << 1
+}
+
+/// The generation that a set belongs to.
+#[must_use]
+pub const fn generation_of(set: u32) -> u32 {
+    set & 1
+}
+
+/// What the trie matches on. The prefix length in front of it (aya's `Key`) counts [`SET_BITS`] too.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleKey {
-    /// 0 or 1.
-    pub generation: u32,
-    /// Destination, IPv4 in mapped form (its prefix length counts 96 more).
+    /// From [`set`].
+    pub set: u32,
+    /// The other side, IPv4 in mapped form (its prefix length counts 96 more).
     pub address: Address,
 }
 
@@ -39,8 +57,8 @@ pub const NO_PORT_TABLE: u32 = 0;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortTableKey {
-    /// 0 or 1.
-    pub generation: u32,
+    /// From [`set`].
+    pub set: u32,
     /// From [`RuleValue::port_table`].
     pub table: u32,
 }
@@ -78,3 +96,23 @@ impl PortRange {
 }
 
 crate::map_memory!(RuleKey = 20, RuleValue = 8, PortTableKey = 8, PortRange = 8, PortTable = 128);
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_generation_and_direction_has_a_set_of_its_own() {
+        let mut seen = BTreeSet::new();
+        for generation in [0, 1] {
+            for direction in Direction::ALL {
+                let set = set(generation, direction);
+                assert_eq!(generation_of(set), generation);
+                assert!(seen.insert(set), "two meanings for one set");
+            }
+        }
+        assert_eq!(seen.len(), SETS);
+    }
+}

@@ -76,9 +76,9 @@ reasons! {
     OwnAddress = 3, "own_address";
     /// The socket belongs to the instance itself.
     Instance = 4, "instance";
-    /// A UDP socket: passes, one count per `connect()` or per unconnected datagram.
+    /// A UDP socket whose destination no rule denies: passes, one count per `connect()` or per unconnected datagram.
     Udp = 5, "udp";
-    /// Neither TCP nor UDP (SCTP, raw and others): passes.
+    /// Neither TCP nor UDP (SCTP, raw and others): passes, unless what no rule names is denied.
     OtherProtocol = 6, "other_protocol";
     /// An IPv6 link-local destination: its zone cannot be handed on, so it passes.
     LinkLocal = 7, "link_local";

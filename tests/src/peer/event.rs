@@ -46,6 +46,11 @@ pub enum Event {
         /// The errno of the first call that failed.
         error: Option<String>,
     },
+    /// A socket was made, or was not.
+    Made {
+        /// The errno that `socket()` failed with.
+        error: Option<String>,
+    },
     /// One round of `transfer` has ended.
     Transferred(Transferred),
     /// All connections of `hold` are up, or no more could be opened.

@@ -1,4 +1,4 @@
-//! Datagrams: they pass capture, and this shows that they do.
+//! Datagrams: they are never captured, and either pass or are refused.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -49,6 +49,9 @@ pub(super) struct UdpSend {
     /// Whether to connect the socket first
     #[arg(long, value_enum, default_value = "connected")]
     mode: Mode,
+    /// Do it so many times, whatever comes of it, and report the last
+    #[arg(long, default_value_t = 1)]
+    count: u32,
 }
 
 impl UdpSend {
@@ -57,11 +60,14 @@ impl UdpSend {
         let socket = UdpSocket::bind(any).context("bind")?;
         socket.set_read_timeout(Some(patience())).context("set the timeout")?;
         let mut buffer = [0; 2048];
-        let exchanged = match self.mode {
+        let send = || match self.mode {
             Mode::Connected => socket.connect(self.address).and_then(|()| socket.send(self.send.as_bytes())),
             Mode::Unconnected => socket.send_to(self.send.as_bytes(), self.address),
+        };
+        for _ in 1..self.count {
+            let _whatever_comes = send();
         }
-        .and_then(|_| socket.recv_from(&mut buffer));
+        let exchanged = send().and_then(|_| socket.recv_from(&mut buffer));
         let peer = socket.peer_addr().ok();
         match exchanged {
             Ok((count, from)) => {

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod capture;
+mod datagrams;
 mod faults;
 mod foreign;
 mod golden;

@@ -15,6 +15,7 @@ mod readme;
 mod rootfs;
 mod server;
 mod telemetry;
+mod walk;
 mod web;
 mod wire;
 

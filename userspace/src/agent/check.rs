@@ -165,13 +165,14 @@ fn extras() -> Vec<Feature> {
 
 /// The hooks, by loading their programs into the kernel and letting them go again.
 fn hooks() -> Vec<Feature> {
-    const HOOKS: [(&str, &str); 9] = [
+    const HOOKS: [(&str, &str); 10] = [
         ("sidestep_handoff", "5.15"),
         ("sidestep_getpeername4", "5.8"),
         ("sidestep_getpeername6", "5.8"),
         ("sidestep_getsockopt", "5.3"),
-        ("sidestep_sendmsg4", "4.18"),
-        ("sidestep_sendmsg6", "4.18"),
+        ("sidestep_sock_create", "5.7"),
+        ("sidestep_sendmsg4", "5.19"),
+        ("sidestep_sendmsg6", "5.19"),
         ("sidestep_connect4", "5.19"),
         ("sidestep_connect6", "5.19"),
         ("sidestep_inbound", "5.9"),

@@ -16,8 +16,8 @@ use crate::agent::follower::Follower;
 use crate::agent::listeners::{Listeners, port};
 use crate::config::Config;
 use crate::datapath::{Datapath, Generation, Ownership, Pins, Place};
-use crate::model::{OnFailure, TUNNEL_PORT};
-use crate::policy::DenyWith;
+use crate::model::{OnFailure, TUNNEL_PORT, Verdict};
+use crate::policy::{DenyWith, Rules};
 use crate::sys::addresses::{self, Sources};
 use crate::sys::bpffs::Mounting;
 use crate::sys::cgroup::Cgroup;
@@ -246,10 +246,13 @@ impl Kernel {
 
 fn publish(datapath: &mut Datapath, settings: Settings, config: &Config) -> Result<()> {
     let rules = config.outbound.rules.compile()?;
+    // Nothing is known yet to deny callers by.
+    let callers = Rules::only(Verdict::Proxy).compile()?;
     let inbound = config.inbound_ports();
     datapath.tables.publish(&Generation {
         settings,
         rules: &rules,
+        callers: &callers,
         captures_inbound: &|port| inbound.contains(port),
         refuses_plain_text: &|port| !config.mutual_tls.may_admit_plain_text(port),
     })

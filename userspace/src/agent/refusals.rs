@@ -1,33 +1,40 @@
 //! What the kernel refuses, told one by one in the access log.
 //!
-//! What the workload itself does is told whatever it does; what others do to it only as often as a log can bear, since
-//! whoever reaches the workload can make such lines. The kernel's counters count every refusal.
+//! What the workload itself connects to is told whatever it does. What others do to it is told only as often as a log can
+//! bear, since whoever reaches the workload can make such lines; and so are datagrams and sockets, which cost less to
+//! make than to tell of. The kernel's counters count every refusal.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::datapath::{Denial, Denials};
-use crate::model::{Direction, Ended, Observer, Tier, Traffic, Verdict};
+use crate::datapath::{Denial, Denials, Transport};
+use crate::model::{Direction, Ended, Observer, Protocol, Tier, Traffic, Verdict};
 use crate::telemetry::Telemetry;
 
-/// Refusals of others' connections that are told per second.
+/// Refusals of one kind that are told per second.
 const TOLD_PER_SECOND: u32 = 100;
 /// How long an allowance lasts.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Tells telemetry of every connection that the kernel refused, as far as that can be borne.
 pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>) {
-    let mut allowance = Allowance::new(Instant::now());
+    let mut from_outside = Allowance::new("connections from outside", Instant::now());
+    let mut uncaptured = Allowance::new("datagrams and sockets of the workload", Instant::now());
     loop {
         match denials.next().await {
             Ok(denial) => {
-                let from_outside = denial.direction() == Direction::Inbound;
-                if from_outside && !allowance.take(Instant::now()) {
-                    continue;
+                let may = match (denial.direction(), denial.transport) {
+                    (Direction::Inbound, _) => from_outside.take(Instant::now()),
+                    (Direction::Outbound, Transport::Tcp) => true,
+                    (Direction::Outbound, Transport::Udp | Transport::Other) => {
+                        uncaptured.take(Instant::now())
+                    }
+                };
+                if may {
+                    telemetry.ended(ended(&denial));
                 }
-                telemetry.ended(ended(&denial));
             }
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "refusals are not logged any more");
@@ -43,12 +50,12 @@ fn ended(denial: &Denial) -> Ended {
         began: SystemTime::now(),
         direction: denial.direction(),
         client: denial.client,
-        original: Some(denial.original),
+        original: denial.original,
         upstream: None,
         verdict: Verdict::Deny,
         reason: denial.reason,
         tier: Tier::Direct,
-        protocol: None,
+        protocol: (denial.transport == Transport::Udp).then_some(Protocol::Udp),
         sni: None,
         requests: 0,
         source_identity: None,
@@ -65,14 +72,15 @@ fn ended(denial: &Denial) -> Ended {
 
 /// What may still be told within this second.
 struct Allowance {
+    kind: &'static str,
     since: Instant,
     told: u32,
     held_back: u64,
 }
 
 impl Allowance {
-    const fn new(now: Instant) -> Self {
-        Self { since: now, told: 0, held_back: 0 }
+    const fn new(kind: &'static str, now: Instant) -> Self {
+        Self { kind, since: now, told: 0, held_back: 0 }
     }
 
     /// Whether one more may be told at `now`.
@@ -81,10 +89,11 @@ impl Allowance {
             if self.held_back > 0 {
                 tracing::warn!(
                     held_back = self.held_back,
-                    "refusals of connections from outside were not told one by one"
+                    of = self.kind,
+                    "refusals were not told one by one"
                 );
             }
-            *self = Self::new(now);
+            *self = Self::new(self.kind, now);
         }
         let may = self.told < TOLD_PER_SECOND;
         self.told += u32::from(may);
@@ -100,7 +109,7 @@ mod tests {
     #[test]
     fn a_flood_is_told_up_to_its_allowance_and_then_again_in_the_next_second() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(start);
+        let mut allowance = Allowance::new("connections", start);
         let told = |allowance: &mut Allowance, at| (0..1_000).filter(|_| allowance.take(at)).count();
         assert_eq!(told(&mut allowance, start), 100);
         assert_eq!(told(&mut allowance, start + SECOND / 2), 0);

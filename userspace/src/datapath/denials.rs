@@ -40,15 +40,39 @@ enum Reader {
     Broken,
 }
 
-/// A connection that was refused.
+/// A connection, a datagram or a socket that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {
+    /// What it would have been.
+    pub transport: Transport,
     /// Who called, if somebody called the workload; otherwise the workload did.
     pub client: Option<ClientAddr>,
-    /// Where it wanted to go.
-    pub original: OriginalDst,
+    /// Where it wanted to go; not known of a socket that was not to be.
+    pub original: Option<OriginalDst>,
     /// Why not.
     pub reason: Reason,
+}
+
+/// What carries bytes below anything that could be captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A connection of TCP or MPTCP.
+    Tcp,
+    /// Datagrams of UDP.
+    Udp,
+    /// Anything else.
+    Other,
+}
+
+impl Transport {
+    /// That of a protocol's number (IANA, "Protocol Numbers").
+    fn of(protocol: u8) -> Self {
+        match libc::c_int::from(protocol) {
+            libc::IPPROTO_TCP => Self::Tcp,
+            libc::IPPROTO_UDP => Self::Udp,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Denial {
@@ -111,13 +135,14 @@ fn parse(bytes: &[u8]) -> Option<Denial> {
     let endpoint = |at: usize| {
         let address = [word(at)?, word(at + 4)?, word(at + 8)?, word(at + 12)?];
         let port = u16::from_ne_bytes(bytes.get(at + 16..at + 18)?.try_into().ok()?);
-        Some(SocketAddr::new(sidestep_abi::address::to_ip(&address), port))
+        Some((address != [0; 4]).then(|| SocketAddr::new(sidestep_abi::address::to_ip(&address), port)))
     };
-    let original = OriginalDst(endpoint(mem::offset_of!(Event, destination))?);
-    let client = ClientAddr(endpoint(mem::offset_of!(Event, client))?);
+    let original = endpoint(mem::offset_of!(Event, destination))?.map(OriginalDst);
+    let client = endpoint(mem::offset_of!(Event, client))?.map(ClientAddr);
     let reason = Reason::from_number(byte(mem::offset_of!(Event, reason))?)?;
     let inbound = byte(mem::offset_of!(Event, direction))? == Direction::Inbound as u8;
-    Some(Denial { client: inbound.then_some(client), original, reason })
+    let transport = Transport::of(byte(mem::offset_of!(Event, protocol))?);
+    Some(Denial { transport, client: client.filter(|_| inbound), original, reason })
 }
 
 #[cfg(test)]
@@ -129,27 +154,41 @@ mod tests {
     /// An event as the kernel side writes it.
     fn event(direction: Direction) -> Vec<u8> {
         let endpoint = |address: [u8; 4], port| Endpoint::new(from_ip(address.into()), port);
-        let (destination, client) = (endpoint([10, 0, 0, 9], 8080), endpoint([10, 0, 0, 1], 4321));
+        written(direction, libc::IPPROTO_TCP, [endpoint([10, 0, 0, 9], 8080), endpoint([10, 0, 0, 1], 4321)])
+    }
+
+    fn written(direction: Direction, protocol: libc::c_int, endpoints: [Endpoint; 2]) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(7_u32.to_ne_bytes());
-        for Endpoint { address, port, padding } in [destination, client] {
+        for Endpoint { address, port, padding } in endpoints {
             bytes.extend(address.iter().flat_map(|word| word.to_ne_bytes()));
             bytes.extend(port.to_ne_bytes());
             bytes.extend(padding.to_ne_bytes());
         }
-        bytes.extend([Reason::PlainText as u8, 0, direction as u8, 0]);
+        bytes.extend([Reason::PlainText as u8, 0, direction as u8, protocol as u8]);
         bytes
     }
 
     #[test]
     fn an_event_is_read_as_the_kernel_writes_it() {
         assert_eq!(event(Direction::Inbound).len(), size_of::<Event>());
-        let original = OriginalDst("10.0.0.9:8080".parse().unwrap());
+        let original = Some(OriginalDst("10.0.0.9:8080".parse().unwrap()));
         let client = ClientAddr("10.0.0.1:4321".parse().unwrap());
         for (direction, client) in [(Direction::Inbound, Some(client)), (Direction::Outbound, None)] {
-            let denial = Denial { client, original, reason: Reason::PlainText };
+            let denial = Denial { transport: Transport::Tcp, client, original, reason: Reason::PlainText };
             assert_eq!(parse(&event(direction)), Some(denial));
             assert_eq!(denial.direction(), direction);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_was_not_to_be_wanted_to_go_nowhere() {
+        let nowhere = Endpoint::new([0; 4], 0);
+        for (protocol, transport) in
+            [(libc::IPPROTO_UDP, Transport::Udp), (libc::IPPROTO_SCTP, Transport::Other)]
+        {
+            let denial = Denial { transport, client: None, original: None, reason: Reason::PlainText };
+            assert_eq!(parse(&written(Direction::Outbound, protocol, [nowhere; 2])), Some(denial));
         }
     }
 

@@ -30,7 +30,8 @@ impl Place {
             AttachType::SockOps => Some(&self.handoff),
             AttachType::SkLookup => self.inbound.as_ref(),
             AttachType::Getsockopt => self.foreign_proxy.as_ref(),
-            AttachType::Connect4
+            AttachType::SockCreate
+            | AttachType::Connect4
             | AttachType::Connect6
             | AttachType::Sendmsg4
             | AttachType::Sendmsg6

@@ -26,11 +26,12 @@ pub(super) struct Program {
 }
 
 /// Every program, in the order of attachment: what carries handoffs and names stands before anything is steered.
-pub(super) const PROGRAMS: [Program; 9] = [
+pub(super) const PROGRAMS: [Program; 10] = [
     Program { name: "sidestep_handoff", hook: AttachType::SockOps },
     Program { name: "sidestep_getpeername4", hook: AttachType::Getpeername4 },
     Program { name: "sidestep_getpeername6", hook: AttachType::Getpeername6 },
     Program { name: "sidestep_getsockopt", hook: AttachType::Getsockopt },
+    Program { name: "sidestep_sock_create", hook: AttachType::SockCreate },
     Program { name: "sidestep_sendmsg4", hook: AttachType::Sendmsg4 },
     Program { name: "sidestep_sendmsg6", hook: AttachType::Sendmsg6 },
     Program { name: "sidestep_connect4", hook: AttachType::Connect4 },
@@ -85,6 +86,7 @@ impl Object {
         use std::os::fd::AsFd;
         let loaded = self.ebpf.program(program.name).with_context(|| missing(program.name))?;
         let fd = match loaded {
+            AyaProgram::CgroupSock(program) => program.fd(),
             AyaProgram::CgroupSockAddr(program) => program.fd(),
             AyaProgram::CgroupSockopt(program) => program.fd(),
             AyaProgram::SockOps(program) => program.fd(),
@@ -101,6 +103,7 @@ fn missing(name: &str) -> String {
 
 fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
     let loaded = match ebpf.program_mut(name).with_context(|| missing(name))? {
+        AyaProgram::CgroupSock(program) => program.load(),
         AyaProgram::CgroupSockAddr(program) => program.load(),
         AyaProgram::CgroupSockopt(program) => program.load(),
         AyaProgram::SockOps(program) => program.load(),

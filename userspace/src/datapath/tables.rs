@@ -13,11 +13,13 @@ use sidestep_abi::maps::{
     REFUSED_PORTS, RULES, SETTINGS,
 };
 use sidestep_abi::rules::{
-    GENERATION_BITS, NO_PORT_TABLE, PORT_RANGES, PortRange, PortTable, PortTableKey, RuleKey, RuleValue,
+    NO_PORT_TABLE, PORT_RANGES, PortRange, PortTable, PortTableKey, RuleKey, RuleValue, SET_BITS,
+    generation_of, set,
 };
 use sidestep_abi::settings::Settings;
 
 use crate::datapath::object::{Object, Owned, typed};
+use crate::model::Direction;
 use crate::policy::{Compiled, Decision, PortDecision};
 use crate::sys::rcu::wait_for_running_programs;
 
@@ -27,6 +29,9 @@ pub struct Generation<'a> {
     pub settings: Settings,
     /// The outbound rules.
     pub rules: &'a Compiled,
+    /// The inbound rules, by the caller's address and the port that it dialled. They can only deny: what they say else
+    /// leaves the connection to the instance.
+    pub callers: &'a Compiled,
     /// Which inbound ports are captured.
     pub captures_inbound: &'a dyn Fn(u16) -> bool,
     /// Which of them take no plain text from anybody.
@@ -76,7 +81,8 @@ impl Tables {
         let next = 1 - before;
         // A predecessor may have died while it wrote this generation.
         self.clear(next)?;
-        self.write_rules(next, generation.rules)?;
+        self.write_rules(set(next, Direction::Outbound), generation.rules)?;
+        self.write_rules(set(next, Direction::Inbound), generation.callers)?;
         write_ports(&mut self.inbound_ports, next, generation.captures_inbound)
             .context("write the captured inbound ports")?;
         write_ports(&mut self.refused_ports, next, generation.refuses_plain_text)
@@ -114,7 +120,7 @@ impl Tables {
         Ok(())
     }
 
-    fn write_rules(&mut self, generation: u32, rules: &Compiled) -> Result<()> {
+    fn write_rules(&mut self, set: u32, rules: &Compiled) -> Result<()> {
         let mut ids = IdByTable::new();
         for prefix in &rules.prefixes {
             let value = match &prefix.decision {
@@ -125,12 +131,12 @@ impl Tables {
                     port_table: NO_PORT_TABLE,
                 },
                 Decision::ByPort(ports) => {
-                    let table = self.port_table(generation, ports, &mut ids)?;
+                    let table = self.port_table(set, ports, &mut ids)?;
                     RuleValue { verdict: 0, reason: 0, padding: 0, port_table: table }
                 }
             };
             self.rules
-                .insert(&rule_key(generation, prefix.net), value, 0)
+                .insert(&rule_key(set, prefix.net), value, 0)
                 .with_context(|| format!("write the rule of {}", prefix.net))?;
         }
         Ok(())
@@ -139,7 +145,7 @@ impl Tables {
     /// The number of a port table, written once however many prefixes share it.
     fn port_table(
         &mut self,
-        generation: u32,
+        set: u32,
         ports: &[PortDecision],
         ids: &mut IdByTable<PortTable, u32>,
     ) -> Result<u32> {
@@ -158,9 +164,7 @@ impl Tables {
             return Ok(*id);
         }
         let id = NO_PORT_TABLE + 1 + ids.len() as u32;
-        self.port_tables
-            .insert(PortTableKey { generation, table: id }, table, 0)
-            .context("write a port table")?;
+        self.port_tables.insert(PortTableKey { set, table: id }, table, 0).context("write a port table")?;
         ids.insert(table, id);
         Ok(id)
     }
@@ -170,7 +174,7 @@ impl Tables {
         let rules: Vec<Key<RuleKey>> = self
             .rules
             .keys()
-            .filter(|key| key.as_ref().is_ok_and(|key| key.data().generation == generation))
+            .filter(|key| key.as_ref().is_ok_and(|key| generation_of(key.data().set) == generation))
             .collect::<Result<_, _>>()
             .context("list the rules")?;
         for key in &rules {
@@ -179,7 +183,7 @@ impl Tables {
         let tables: Vec<PortTableKey> = self
             .port_tables
             .keys()
-            .filter(|key| key.as_ref().is_ok_and(|key| key.generation == generation))
+            .filter(|key| key.as_ref().is_ok_and(|key| generation_of(key.set) == generation))
             .collect::<Result<_, _>>()
             .context("list the port tables")?;
         for key in &tables {
@@ -199,11 +203,11 @@ fn write_ports(map: &mut Array<Owned, u64>, generation: u32, member: &dyn Fn(u16
     Ok(())
 }
 
-fn rule_key(generation: u32, net: IpNet) -> Key<RuleKey> {
+fn rule_key(set: u32, net: IpNet) -> Key<RuleKey> {
     let mapped_bits = match net {
         IpNet::V4(_) => 96,
         IpNet::V6(_) => 0,
     };
-    let bits = GENERATION_BITS + mapped_bits + u32::from(net.prefix_len());
-    Key::new(bits, RuleKey { generation, address: address::from_ip(net.network()) })
+    let bits = SET_BITS + mapped_bits + u32::from(net.prefix_len());
+    Key::new(bits, RuleKey { set, address: address::from_ip(net.network()) })
 }

@@ -11,6 +11,8 @@ pub enum Protocol {
     Tls,
     /// Something else.
     Opaque,
+    /// Datagrams, which are never captured: only their refusals are told.
+    Udp,
 }
 
 impl Protocol {
@@ -22,6 +24,7 @@ impl Protocol {
             Self::Http2 => "http2",
             Self::Tls => "tls",
             Self::Opaque => "opaque",
+            Self::Udp => "udp",
         }
     }
 

@@ -9,7 +9,11 @@
 //! matched. Both ways something is refused that may have been meant to pass, and never the other way round.
 
 mod decide;
+mod denials;
 mod pattern;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +25,9 @@ use ipnet::IpNet;
 use super::Subject;
 use crate::model::{Decided, Identity};
 
-pub use pattern::{PathPattern, Pattern, TemplatePart};
+pub use denials::PlainTextDenials;
+pub use pattern::Pattern;
+pub use template::{PathPattern, TemplateError, TemplatePart};
 
 /// One `AuthorizationPolicy`, as far as it decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,6 +214,13 @@ impl Authorization {
             return Prospect::ByContent;
         }
         Prospect::Decided(self.decide(&Call { source, client, destination, content: Content::Opaque }))
+    }
+
+    /// Which connections in plain text are denied whatever they will say, by the caller's address and the port that is
+    /// called: what the kernel can refuse alone. Nothing is said of the ports in `spared`.
+    #[must_use]
+    pub fn plain_text_denials(&self, spared: &[u16]) -> PlainTextDenials {
+        denials::find(&self.policies, spared)
     }
 }
 

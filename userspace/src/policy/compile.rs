@@ -47,6 +47,19 @@ pub enum Decision {
     ByPort(Vec<PortDecision>),
 }
 
+impl Compiled {
+    /// Adds `0.0.0.0/0` with the default, if it is not there and an IPv6 prefix contains the IPv4-mapped range.
+    pub(super) fn shield_ipv4(&mut self) {
+        let mapped = IpNet::from(IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()));
+        let shadowed = self.prefixes.iter().any(|prefix| prefix.net.contains(&mapped));
+        let everything = IpNet::V4(Ipv4Net::default());
+        if shadowed && self.prefixes.first().is_none_or(|prefix| prefix.net != everything) {
+            let decision = Decision::AllPorts(self.default, Reason::Default);
+            self.prefixes.insert(0, CompiledPrefix { net: everything, decision });
+        }
+    }
+}
+
 impl Decision {
     /// The same thing as ranges.
     fn ranges(&self) -> Vec<PortDecision> {
@@ -80,9 +93,10 @@ pub(super) fn compile(rules: &Rules) -> Result<Compiled, PolicyError> {
         ancestors.push(prefixes.len());
         prefixes.push(CompiledPrefix { net, decision });
     }
-    shield_ipv4(&mut prefixes, &whole);
-    check_capacity(&prefixes)?;
-    Ok(Compiled { default: rules.default, prefixes })
+    let mut compiled = Compiled { default: rules.default, prefixes };
+    compiled.shield_ipv4();
+    check_capacity(&compiled.prefixes)?;
+    Ok(compiled)
 }
 
 /// What a rule claims.
@@ -92,7 +106,7 @@ fn entry((rule, said): (usize, &super::Rule)) -> Entry {
 }
 
 /// Where a prefix stands in the order that puts prefixes directly behind those that contain them.
-fn position(net: &IpNet) -> (bool, u128, u8) {
+pub(super) fn position(net: &IpNet) -> (bool, u128, u8) {
     match net {
         IpNet::V4(net) => (false, u128::from(net.addr().to_bits()), net.prefix_len()),
         IpNet::V6(net) => (true, net.addr().to_bits(), net.prefix_len()),
@@ -117,16 +131,6 @@ fn decide_prefix(rules: &Rules, group: &[Entry], ground: &Decision) -> Result<De
             Err(PolicyError::TooManyPortRanges { net, count: ranges.len(), limit: PORT_RANGES, at })
         }
         _ => Ok(Decision::ByPort(ranges)),
-    }
-}
-
-/// Adds `0.0.0.0/0` with the default, if it is not there and an IPv6 prefix contains the IPv4-mapped range.
-fn shield_ipv4(prefixes: &mut Vec<CompiledPrefix>, default: &Decision) {
-    let mapped = IpNet::from(IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()));
-    let shadowed = prefixes.iter().any(|prefix| prefix.net.contains(&mapped));
-    let everything = IpNet::V4(Ipv4Net::default());
-    if shadowed && prefixes.first().is_none_or(|prefix| prefix.net != everything) {
-        prefixes.insert(0, CompiledPrefix { net: everything, decision: default.clone() });
     }
 }
 

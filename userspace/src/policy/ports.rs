@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of addresses.
 
+mod set;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::str::FromStr;
 
 use sidestep_abi::verdict::{Reason, Verdict};
 use thiserror::Error;
+
+pub(super) use set::PortSet;
 
 /// Ports from `first` to `last`, both included, `first` ≤ `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -27,15 +27,19 @@ impl Target {
     /// The same destinations with an IPv4-mapped prefix in its IPv4 form and no host bits.
     #[must_use]
     pub fn canonical(self) -> Self {
-        let net = match self.net.trunc() {
-            IpNet::V6(net) if net.prefix_len() >= MAPPED_BITS => net
-                .addr()
-                .to_ipv4_mapped()
-                .and_then(|v4| Ipv4Net::new(v4, net.prefix_len() - MAPPED_BITS).ok())
-                .map_or(IpNet::V6(net), IpNet::V4),
-            net => net,
-        };
-        Self { net, ports: self.ports }
+        Self { net: canonical(self.net), ports: self.ports }
+    }
+}
+
+/// The same prefix without host bits, and in its IPv4 form if it is IPv4-mapped.
+pub(super) fn canonical(net: IpNet) -> IpNet {
+    match net.trunc() {
+        IpNet::V6(net) if net.prefix_len() >= MAPPED_BITS => net
+            .addr()
+            .to_ipv4_mapped()
+            .and_then(|v4| Ipv4Net::new(v4, net.prefix_len() - MAPPED_BITS).ok())
+            .map_or(IpNet::V6(net), IpNet::V4),
+        net => net,
     }
 }
 

@@ -20,6 +20,8 @@ const BPF_LINK_DETACH: libc::c_int = 34;
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachType {
+    /// `BPF_CGROUP_INET_SOCK_CREATE`
+    SockCreate = 2,
     /// `BPF_CGROUP_SOCK_OPS`
     SockOps = 3,
     /// `BPF_CGROUP_INET4_CONNECT`

@@ -58,6 +58,8 @@ pub(super) enum Measurement {
     Tunnel,
     /// Verdicts with few and with many prefixes
     Prefixes,
+    /// Connections to a workload with few and with many policies, and how long a change of them takes
+    Policies,
     /// One workload beside up to 250 others
     Workloads,
     /// Further connections beside up to 8,000 that stand

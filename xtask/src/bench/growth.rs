@@ -1,4 +1,4 @@
-//! What becomes of latency and memory when there is more of something: workloads on a node, prefixes in a policy,
+//! What becomes of latency and memory when there is more of something: workloads on a node, prefixes in a policy, policies,
 //! connections that stand.
 //!
 //! [`Ladder`](ladder::Ladder) is the one way to keep such figures: by size, round by round, so that sizes are compared within a round.
@@ -74,7 +74,7 @@ fn sample(pair: &Pair, cores: Cores) -> Result<Found> {
 }
 
 /// What connections of one request each take.
-fn requests(pod: &Pod, to: std::net::SocketAddr, core: usize) -> Result<Found> {
+pub(super) fn requests(pod: &Pod, to: std::net::SocketAddr, core: usize) -> Result<Found> {
     let answer = Answer::of(&mut Part::Request.client(pod, to, REQUESTS, Some(core)))?;
     let mut found = Found::from([
         (Figure::Request, answer.whole.quantile(0.5) as f64),

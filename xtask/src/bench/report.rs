@@ -26,6 +26,7 @@ use super::growth::workloads::Workloads;
 use super::hop::Hop;
 use super::machine::Machine;
 use super::observing::Observing;
+use super::policies::Policies;
 use super::prefixes::Prefixes;
 use super::rounds::{Comparison, Plan, Steered};
 use super::spread::Spread;
@@ -42,6 +43,7 @@ pub(crate) struct Report {
     pub(crate) plan: Plan,
     pub(crate) comparison: Option<Comparison>,
     pub(crate) prefixes: Option<Prefixes>,
+    pub(crate) policies: Option<Policies>,
     pub(crate) crowd: Option<Crowd>,
     pub(crate) workloads: Option<Workloads>,
     pub(crate) connections: Option<Connections>,
@@ -64,6 +66,7 @@ impl Report {
             plan,
             comparison: None,
             prefixes: None,
+            policies: None,
             crowd: None,
             workloads: None,
             connections: None,
@@ -141,6 +144,7 @@ impl Report {
             "steered": steered,
             "resident": comparison.map(json::resident),
             "prefixes": self.prefixes,
+            "policies": self.policies,
             "memory": self.crowd,
             "workloads": self.workloads,
             "connections": self.connections,

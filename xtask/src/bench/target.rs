@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::crowd::{CONNECTIONS, Crowd, FEW_PORTS, WITH_FEW_PORTS};
 use super::growth::connections::Connections;
 use super::growth::workloads::{MOST, Workloads};
+use super::policies::{self, Policies};
 use super::prefixes::{FEW, MANY, Prefixes};
 use super::spread::Spread;
 use super::streams::{STREAMS, Streams};
@@ -52,6 +53,8 @@ pub(crate) enum Unit {
     Times,
     /// Millionths of a second.
     Microseconds,
+    /// Thousandths of a second.
+    Milliseconds,
     /// 1,000,000 bytes.
     Megabytes,
     /// 1,024 bytes.
@@ -114,6 +117,7 @@ impl Target {
         match self.unit {
             Unit::Times => format!("{figure:.2}×"),
             Unit::Microseconds => format!("{figure:.1} µs"),
+            Unit::Milliseconds => format!("{figure:.0} ms"),
             Unit::Megabytes => format!("{figure:.1} MB"),
             Unit::Kibibytes => format!("{figure:.1} KiB"),
             Unit::Connections => format!("{figure:.0}"),
@@ -130,6 +134,27 @@ pub(crate) fn of_prefixes(prefixes: Option<&Prefixes>) -> Vec<Target> {
         target("connect with verdict direct", prefixes.and_then(|it| it.direct_ratio)),
         target("connect with verdict deny", prefixes.and_then(|it| it.denied_ratio)),
         target("ping-pong through the relay", prefixes.and_then(|it| it.ping_pong_ratio)),
+    ]
+}
+
+/// The promises about policies.
+pub(crate) fn of_policies(policies: Option<&Policies>) -> Vec<Target> {
+    let flat = |what, found| {
+        let what = format!("{what}: {} policies over {}", policies::MANY, policies::FEW);
+        Target::at_most(what, 1.15, Unit::Times, found)
+    };
+    let many = |what: &str| format!("{what} {} policies", policies::MANY);
+    let growth = policies.and_then(Policies::growth).map(|bytes| bytes as f64 / 1e6);
+    vec![
+        flat("connect that a policy denies in the kernel", policies.and_then(|it| it.denied_ratio)),
+        flat("connect-request-close that policies let in", policies.and_then(|it| it.allowed_ratio)),
+        Target::at_most(many("memory of"), 20.0, Unit::Megabytes, Spread::of(growth)),
+        Target::at_most(
+            many("from rename to effect, 100 ms of quiet included:"),
+            300.0,
+            Unit::Milliseconds,
+            policies.and_then(Policies::reload_ms),
+        ),
     ]
 }
 
@@ -210,7 +235,8 @@ mod tests {
             .chain(of_connections(None))
             .chain(of_streams(None))
             .chain(of_observing(None));
-        let mut targets = of_prefixes(None).into_iter().chain(of_memory(None)).chain(growth);
+        let mut targets =
+            of_prefixes(None).into_iter().chain(of_policies(None)).chain(of_memory(None)).chain(growth);
         assert!(targets.all(|target| target.standing == Standing::NotMeasured));
     }
 }

@@ -121,6 +121,14 @@ impl<'a> Scene<'a> {
         Self::set(stage, &client, &server)
     }
 
+    /// Two sidecars that know each other, with a file that says who may do what to the server.
+    pub(super) fn of_guarded(stage: &'a Stage<'a>, authority: &Path, policies: &Path) -> Result<Self> {
+        let members = stage.members();
+        let [client, mut server] = members.each_ref().map(|member| member.sections(authority, &members));
+        server["policies"] = json!([policies]);
+        Self::set(stage, &client, &server)
+    }
+
     fn set(stage: &'a Stage<'a>, client: &Value, server: &Value) -> Result<Self> {
         let client_sidecar = Sidecar::start(stage.lab, &stage.client, client, Log::Kept)?;
         let server_sidecar = Sidecar::start(stage.lab, &stage.server, server, Log::Kept)?;

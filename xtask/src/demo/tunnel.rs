@@ -1,13 +1,12 @@
 //! What is claimed of two workloads that know each other: the tunnel between them, and what becomes of others.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::claims::{greeting, ways};
 use super::nginx::GREETING;
+use super::rules::RulesFile;
 use super::scene::{CAPTURED, Logged, Scene, Stage, connect, find, is_connected};
 use super::story::Story;
 use super::tap::{Recording, Tap};
@@ -19,34 +18,19 @@ const TUNNEL: u16 = 15008;
 /// What is asked for over each way.
 const PATHS: [&str; 2] = ["/secret-over-ipv4", "/secret-over-ipv6"];
 
-/// A file of Istio's that says whether a workload takes plain text.
-#[derive(Debug)]
-pub(super) struct Policy(PathBuf);
+/// A file that says that plain text is taken, as everybody does who has not been told otherwise.
+pub(super) fn permissive(lab: &Lab) -> Result<RulesFile> {
+    let file = RulesFile::new(lab, "peer-authentication");
+    file.say(&peer_authentication("PERMISSIVE"))?;
+    Ok(file)
+}
 
-impl Policy {
-    /// One that takes it, as everybody does who has not been told otherwise.
-    pub(super) fn permissive(lab: &Lab) -> Result<Self> {
-        let policy = Self(lab.file("policies").join("default.yaml"));
-        policy.say("PERMISSIVE")?;
-        Ok(policy)
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Writes it anew, whole at once: it is being watched.
-    fn say(&self, mode: &str) -> Result<()> {
-        let directory = self.0.parent().context("the policy has no directory")?;
-        fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
-        let new = self.0.with_extension("new");
-        let text = format!(
-            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
-             metadata: {{ name: default, namespace: istio-system }}\nspec: {{ mtls: {{ mode: {mode} }} }}\n"
-        );
-        fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
-        fs::rename(&new, &self.0).with_context(|| format!("put {} in its place", self.0.display()))
-    }
+/// What says so for the whole mesh.
+fn peer_authentication(mode: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+         metadata: {{ name: default, namespace: istio-system }}\nspec: {{ mtls: {{ mode: {mode} }} }}\n"
+    )
 }
 
 /// A request over each way, through the tunnel.
@@ -124,13 +108,13 @@ fn all_tls(recording: &Recording) -> Result<String> {
 }
 
 /// Somebody without an identity, before and after the server has been told to be strict.
-pub(super) fn strict(story: &mut Story, scene: &Scene<'_>, policy: &Policy) {
+pub(super) fn strict(story: &mut Story, scene: &Scene<'_>, rules: &RulesFile) {
     let Stage { third, client, server, lab, .. } = scene.stage;
     let to = server.v4(CAPTURED);
     story.tell(&format!("{} at {}: no sidecar, no certificate", third.name(), third.v4(0).ip()));
     story.claim("as long as the server is permissive, it is answered", greeting(third, to, "/stranger"));
     story.tell("mode: STRICT");
-    let refused = policy.say("STRICT").and_then(|()| {
+    let refused = rules.say(&peer_authentication("STRICT")).and_then(|()| {
         lab.patience().until("plain text to be refused", || {
             // It connects several times, and the change may come in between: then it fails, and is asked again.
             let outcome = connect(third, to, 1).map(|answer| answer.outcome).ok();

@@ -27,6 +27,7 @@ pub(crate) struct Sidecar {
     pod: Rc<Pod>,
     sidestep: PathBuf,
     program: Program,
+    config: PathBuf,
     access_log: PathBuf,
     end: End,
 }
@@ -90,6 +91,7 @@ impl Sidecar {
             pod: Rc::clone(pod),
             sidestep: lab.sidestep().to_owned(),
             program,
+            config: file,
             access_log,
             end: End::Open,
         })
@@ -155,6 +157,12 @@ impl Sidecar {
 
     fn ask(&self, path: &str) -> Result<Answer> {
         self.pod.inside(|| http::ask(SocketAddr::from(ADMIN), path))
+    }
+
+    /// What `sidestep explain` says of its configuration.
+    pub(crate) fn explain(&self, arguments: &[&str]) -> Result<String> {
+        let mut sidestep = self.pod.sidecar(&self.sidestep);
+        capture(sidestep.args(["explain", "--config"]).arg(&self.config).args(arguments))
     }
 
     /// Ends it as an operator would, and fails unless it ended well.

@@ -55,6 +55,23 @@ pub(super) fn block_fenced(document: &Path, words: &str) -> String {
     found.unwrap_or_else(|| panic!("no block ```{words} in {}", document.display())).text
 }
 
+/// The cells of the rows of the one table with this head.
+///
+/// # Panics
+/// When there is none.
+pub(super) fn table_under(document: &Path, head: &str) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(document).unwrap_or_default();
+    let rows: Vec<_> = text
+        .lines()
+        .skip_while(|line| *line != head)
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|row| row.split(" | ").map(|cell| cell.trim().to_owned()).collect())
+        .collect();
+    assert!(!rows.is_empty(), "no table under {head:?} in {}", document.display());
+    rows
+}
+
 fn parse(text: &str) -> Vec<Block> {
     let commands = fences(text).into_iter().filter(|fence| fence.words.split(' ').next() == Some("sh"));
     commands

@@ -8,6 +8,7 @@ use sidestep_tests::need::envoy;
 use sidestep_tests::{Place, Pod, Process, sidestep};
 use tempfile::TempDir;
 
+use super::commands::block_fenced;
 use super::server::{Server, write};
 use super::shipped;
 use super::web::nginx_on;
@@ -36,7 +37,8 @@ pub(super) struct Laptop {
 }
 
 impl Laptop {
-    /// A laptop whose working directory holds `deploy/` and a `sidestep.yaml`.
+    /// A laptop whose working directory holds `deploy/`, a `sidestep.yaml`, and what the README says of policies: a file of
+    /// them and the configuration of a workload that is held to it.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -60,6 +62,11 @@ impl Laptop {
             link(&envoy, &programs.join("envoy"));
         }
         link(&shipped("deploy"), &at("deploy"));
+        let readme = shipped("README.md");
+        write(&at("policies.yaml"), &block_fenced(&readme, "yaml policies"));
+        let guarded = block_fenced(&readme, "yaml guarded")
+            .replace("/etc/sidestep", &home.path().display().to_string());
+        write(&at("orders.yaml"), &guarded);
         Self { home, _nginx: nginx, pod, _internet: internet }
     }
 

@@ -1,10 +1,14 @@
 //! The decision.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::{Action, AuthorizationPolicy, AuthorizationRule, Call, Condition, Content};
-use super::{Operation, PathPattern, Source};
-use crate::model::{Decided, RuleName, Ruling};
+use super::{Operation, Source};
+use crate::model::{Decided, Identity, RuleName, Ruling};
+use crate::policy::target::canonical;
 
 /// Looks at every rule of every policy.
 pub(super) fn decide(policies: &[(Arc<str>, AuthorizationPolicy)], call: &Call<'_>) -> Decided {
@@ -52,8 +56,8 @@ fn is_from(source: &Source, call: &Call<'_>) -> bool {
     principals.holds(|pattern| call.source.is_some_and(|source| pattern.matches(source.principal())))
         && namespaces.holds(|pattern| call.source.is_some_and(|source| pattern.matches(source.namespace())))
         && service_accounts.holds(|pattern| account.as_ref().is_some_and(|account| pattern.matches(account)))
-        && ip_blocks.holds(|net| net.contains(&call.client))
-        && remote_ip_blocks.holds(|net| net.contains(&call.client))
+        && ip_blocks.holds(|net| lies_in(call.client, net))
+        && remote_ip_blocks.holds(|net| lies_in(call.client, net))
 }
 
 fn is_to(operation: &Operation, call: &Call<'_>, denies: bool) -> bool {
@@ -63,10 +67,7 @@ fn is_to(operation: &Operation, call: &Call<'_>, denies: bool) -> bool {
         Content::Http(asked) => {
             hosts.holds(|pattern| asked.host.is_some_and(|host| pattern.matches(host)))
                 && methods.holds(|pattern| pattern.matches(asked.method))
-                && paths.holds(|pattern| match pattern {
-                    PathPattern::Text(pattern) => pattern.matches(asked.path),
-                    PathPattern::Template(_) => false,
-                })
+                && paths.holds(|pattern| pattern.matches(asked.path))
         }
     };
     http && ports.holds(|&port| port == call.destination.port())
@@ -74,8 +75,8 @@ fn is_to(operation: &Operation, call: &Call<'_>, denies: bool) -> bool {
 
 fn holds(condition: &Condition, call: &Call<'_>, denies: bool) -> bool {
     match condition {
-        Condition::SourceIp(nets) | Condition::RemoteIp(nets) => nets.holds(|net| net.contains(&call.client)),
-        Condition::DestinationIp(nets) => nets.holds(|net| net.contains(&call.destination.ip())),
+        Condition::SourceIp(nets) | Condition::RemoteIp(nets) => nets.holds(|net| lies_in(call.client, net)),
+        Condition::DestinationIp(nets) => nets.holds(|net| lies_in(call.destination.ip(), net)),
         Condition::DestinationPort(ports) => ports.holds(|&port| port == call.destination.port()),
         Condition::SourceNamespace(patterns) => {
             patterns.holds(|pattern| call.source.is_some_and(|source| pattern.matches(source.namespace())))
@@ -83,7 +84,10 @@ fn holds(condition: &Condition, call: &Call<'_>, denies: bool) -> bool {
         Condition::SourcePrincipal(patterns) => {
             patterns.holds(|pattern| call.source.is_some_and(|source| pattern.matches(source.principal())))
         }
-        Condition::SourceServiceAccount(_) => false,
+        Condition::SourceServiceAccount(patterns) => patterns.holds(|pattern| {
+            let account = |source: &Identity| format!("{}/{}", source.namespace(), source.service_account());
+            call.source.is_some_and(|source| pattern.matches(&account(source)))
+        }),
         Condition::Header(name, patterns) => match call.content {
             Content::Opaque => denies,
             Content::Http(asked) => patterns.holds(|pattern| {
@@ -95,4 +99,9 @@ fn holds(condition: &Condition, call: &Call<'_>, denies: bool) -> bool {
             }),
         },
     }
+}
+
+/// An IPv4-mapped address is an IPv4 address.
+fn lies_in(address: IpAddr, net: &IpNet) -> bool {
+    canonical(*net).contains(&address.to_canonical())
 }

@@ -1,4 +1,5 @@
-//! How text is matched: exactly, by its beginning, by its end, or by being there.
+//! How text is matched: exactly, by its beginning, by its end, or by being there. Text of users never becomes a regular
+//! expression.
 
 /// `exact`, `prefix*`, `*suffix`, or `*` for anything that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,7 +10,7 @@ pub enum Pattern {
     Prefix(Box<str>),
     /// Text that ends with it.
     Suffix(Box<str>),
-    /// Text that is not empty.
+    /// Text that is not empty; of a header also an empty value: it is there.
     Present,
 }
 
@@ -28,31 +29,16 @@ impl Pattern {
     /// Whether `text` is meant.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
+        self.matches_bytes(text.as_bytes())
+    }
+
+    /// Whether text is meant that need not be UTF-8.
+    pub(super) fn matches_bytes(&self, text: &[u8]) -> bool {
         match self {
-            Self::Exact(exact) => text == &**exact,
-            Self::Prefix(prefix) => text.starts_with(&**prefix),
-            Self::Suffix(suffix) => text.ends_with(&**suffix),
+            Self::Exact(exact) => text == exact.as_bytes(),
+            Self::Prefix(prefix) => text.starts_with(prefix.as_bytes()),
+            Self::Suffix(suffix) => text.ends_with(suffix.as_bytes()),
             Self::Present => !text.is_empty(),
         }
     }
-}
-
-/// A pattern of paths: a [`Pattern`], or a template with `{*}` for one segment and `{**}` for any number of them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PathPattern {
-    /// Text.
-    Text(Pattern),
-    /// Segments.
-    Template(Vec<TemplatePart>),
-}
-
-/// What stands between two slashes of a template.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TemplatePart {
-    /// This segment.
-    Segment(Box<str>),
-    /// `{*}`
-    One,
-    /// `{**}`
-    Many,
 }

@@ -80,7 +80,9 @@ impl HttpTerms {
             (_, Some(Protocol::Http1 | Protocol::Http2)) => Plan::Demand,
             // TLS is looked at for its server name alone, which costs nothing where the rest is looked at anyway.
             (Looking::Detect, None | Some(Protocol::Tls)) => Plan::Look,
-            (Looking::Detect, Some(Protocol::Opaque)) | (Looking::Declared, _) => Plan::Pass(declared),
+            (Looking::Detect, Some(Protocol::Opaque | Protocol::Udp)) | (Looking::Declared, _) => {
+                Plan::Pass(declared)
+            }
         }
     }
 }

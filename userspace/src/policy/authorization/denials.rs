@@ -1,0 +1,210 @@
+//! Which plain text is denied for sure: a table for the kernel of callers' prefixes and ports.
+//!
+//! Of a connection in plain text the kernel knows who it comes from and which port it is for. Plain text has no identity, so
+//! that nothing which asks for one can match. What it will say is not known, nor is the address that it is for: where one of
+//! them matters, nothing is said here and the proxy decides. Where the tables are too small for all that is known, less is
+//! said, and never more.
+//!
+//! Of the prefixes that the policies name, one contains another or they have nothing in common. What lies in a prefix and in
+//! none of the longer ones is therefore treated alike throughout, and one lookup of the longest prefix tells what holds.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sidestep_abi::maps::{PORT_TABLES_CAPACITY, RULES_CAPACITY};
+use sidestep_abi::rules::PORT_RANGES;
+use sidestep_abi::verdict::{Reason, Verdict};
+
+use super::{Action, AuthorizationPolicy, AuthorizationRule, Condition, Match, Operation, Source};
+use crate::policy::compile::position;
+use crate::policy::ports::PortSet;
+use crate::policy::target::canonical;
+use crate::policy::{Compiled, CompiledPrefix, Decision, PortDecision, PortSpan};
+
+/// What the kernel may refuse by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainTextDenials {
+    /// By the *caller's* prefix and the workload's port: deny (reason: policy), or to the proxy, which decides.
+    pub table: Compiled,
+    /// How many prefixes it takes, if the kernel's table does not hold as many: then `table` denies nothing.
+    pub too_many: Option<usize>,
+}
+
+/// The table for policies that are meant for one workload.
+pub(super) fn find(policies: &[(Arc<str>, AuthorizationPolicy)], spared: &[u16]) -> PlainTextDenials {
+    let denied = reaches(policies, Action::Deny, Certainty::Sure).unwrap_or_default();
+    let allowed = reaches(policies, Action::Allow, Certainty::Possible);
+    let spared: PortSet = spared.iter().map(|&port| PortSpan::one(port)).collect();
+
+    let mut prefixes: Vec<CompiledPrefix> = Vec::new();
+    let mut tables: HashSet<Vec<PortDecision>> = HashSet::new();
+    // Indices into `prefixes`: those that contain the one at hand, the longest last.
+    let mut ancestors: Vec<usize> = Vec::new();
+    for net in named(denied.iter().chain(allowed.iter().flatten())) {
+        let union = |reaches: &[Reach<'_>]| {
+            let ports = reaches.iter().filter(|reach| reach.contains(&net)).map(|reach| &reach.ports);
+            ports.fold(PortSet::default(), |all, ports| all.or(ports))
+        };
+        let mut ports = union(&denied);
+        if let Some(allowed) = &allowed {
+            ports = ports.or(&union(allowed).not());
+        }
+        let mut decision = refusing(&ports.and(&spared.not()));
+        if let Decision::ByPort(ranges) = &decision
+            && !tables.contains(ranges)
+        {
+            if tables.len() == PORT_TABLES_CAPACITY {
+                decision = PASS;
+            } else {
+                tables.insert(ranges.clone());
+            }
+        }
+        while ancestors.pop_if(|&mut index| !prefixes[index].net.contains(&net)).is_some() {}
+        if ancestors.last().map_or(&PASS, |&index| &prefixes[index].decision) != &decision {
+            ancestors.push(prefixes.len());
+            prefixes.push(CompiledPrefix { net, decision });
+        }
+    }
+    let mut table = Compiled { default: Verdict::Proxy, prefixes };
+    table.shield_ipv4();
+    let count = table.prefixes.len();
+    if count > RULES_CAPACITY {
+        let table = Compiled { default: Verdict::Proxy, prefixes: Vec::new() };
+        return PlainTextDenials { table, too_many: Some(count) };
+    }
+    PlainTextDenials { table, too_many: None }
+}
+
+/// What the rules of the policies that hold and do `action` reach; `None`: there are no such policies.
+fn reaches(
+    policies: &[(Arc<str>, AuthorizationPolicy)],
+    action: Action,
+    certainty: Certainty,
+) -> Option<Vec<Reach<'_>>> {
+    let held = policies.iter().map(|(_, policy)| policy);
+    let mut held = held.filter(|policy| policy.action == action && !policy.dry_run).peekable();
+    held.peek()?;
+    Some(held.flat_map(|policy| policy.rules.iter().filter_map(|rule| Reach::new(rule, certainty))).collect())
+}
+
+/// Nothing is known to be denied.
+const PASS: Decision = Decision::AllPorts(Verdict::Proxy, Reason::Default);
+/// All is denied.
+const REFUSE: Decision = Decision::AllPorts(Verdict::Deny, Reason::Policy);
+
+/// Every prefix that matters, and both whole families, sorted so that prefixes come directly behind those that contain them.
+fn named<'a>(reaches: impl Iterator<Item = &'a Reach<'a>>) -> Vec<IpNet> {
+    let mut nets: Vec<IpNet> = vec![Ipv4Net::default().into(), Ipv6Net::default().into()];
+    for reach in reaches {
+        let matches = reach.sources.iter().flatten().flatten().chain(&reach.always);
+        nets.extend(matches.flat_map(|nets| nets.any.iter().chain(&nets.none)).copied().map(canonical));
+    }
+    nets.sort_unstable_by_key(position);
+    nets.dedup();
+    nets
+}
+
+/// The verdicts that refuse these ports, or as many of them as a port table holds.
+fn refusing(ports: &PortSet) -> Decision {
+    if ports.is_all() {
+        return REFUSE;
+    }
+    // Between and around so many spans there are at most as many others and one more.
+    let ports = ports.clone().widest((PORT_RANGES - 1) / 2);
+    if ports.is_empty() {
+        return PASS;
+    }
+    let ranges: BTreeMap<PortSpan, (Verdict, Reason)> = (ports.spans().iter())
+        .map(|&span| (span, (Verdict::Deny, Reason::Policy)))
+        .chain(ports.not().spans().iter().map(|&span| (span, (Verdict::Proxy, Reason::Default))))
+        .collect();
+    let range = |(ports, (verdict, reason))| PortDecision { ports, verdict, reason };
+    Decision::ByPort(ranges.into_iter().map(range).collect())
+}
+
+/// Which callers and ports a rule matches: it says nothing of the one that depends on the other.
+struct Reach<'a> {
+    /// Alternatives, of each of which everything has to hold; `None`: whoever calls.
+    sources: Option<Vec<[&'a Match<IpNet>; 2]>>,
+    /// What has to hold besides.
+    always: Vec<&'a Match<IpNet>>,
+    /// The ports.
+    ports: PortSet,
+}
+
+/// What is taken of a rule that depends on more than the kernel knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    /// What matches whatever the rest.
+    Sure,
+    /// What matches for one of all possible rests.
+    Possible,
+}
+
+impl<'a> Reach<'a> {
+    /// The reach of a rule in plain text; `None`: it reaches nobody.
+    fn new(rule: &'a AuthorizationRule, certainty: Certainty) -> Option<Self> {
+        let nameless = |source: &&Source| {
+            source.principals.any.is_empty()
+                && source.namespaces.any.is_empty()
+                && source.service_accounts.any.is_empty()
+        };
+        let nets = |source: &'a Source| [&source.ip_blocks, &source.remote_ip_blocks];
+        let sources = match &rule.from[..] {
+            [] => None,
+            from => Some(from.iter().filter(nameless).map(nets).collect::<Vec<_>>()),
+        };
+        let operation =
+            |operation: &&Operation| certainty == Certainty::Possible || !operation.reads_requests();
+        let ports = match &rule.to[..] {
+            [] => PortSet::all(),
+            to => to
+                .iter()
+                .filter(operation)
+                .fold(PortSet::default(), |ports, operation| ports.or(&ports_of(&operation.ports))),
+        };
+        let mut reach = Self { sources, always: Vec::new(), ports };
+        for condition in &rule.when {
+            match condition {
+                Condition::SourceIp(nets) | Condition::RemoteIp(nets) => reach.always.push(nets),
+                Condition::DestinationPort(ports) => reach.ports = reach.ports.and(&ports_of(ports)),
+                Condition::SourceNamespace(names)
+                | Condition::SourcePrincipal(names)
+                | Condition::SourceServiceAccount(names) => {
+                    if !names.any.is_empty() {
+                        return None;
+                    }
+                }
+                Condition::DestinationIp(_) | Condition::Header(..) => {
+                    if certainty == Certainty::Sure {
+                        return None;
+                    }
+                }
+            }
+        }
+        let someone = reach.sources.as_ref().is_none_or(|sources| !sources.is_empty());
+        (someone && !reach.ports.is_empty()).then_some(reach)
+    }
+
+    /// Whether it contains what lies in `net` and in none of the longer prefixes that are named.
+    fn contains(&self, net: &IpNet) -> bool {
+        let holds = |nets: &&Match<IpNet>| nets.holds(|one| canonical(*one).contains(net));
+        let is_from = |sources: &Vec<[&Match<IpNet>; 2]>| sources.iter().any(|nets| nets.iter().all(holds));
+        self.always.iter().all(holds) && self.sources.as_ref().is_none_or(is_from)
+    }
+}
+
+fn ports_of(ports: &Match<u16>) -> PortSet {
+    let set = |ports: &[u16]| ports.iter().map(|&port| PortSpan::one(port)).collect::<PortSet>();
+    let any = if ports.any.is_empty() { PortSet::all() } else { set(&ports.any) };
+    any.and(&set(&ports.none).not())
+}
+
+#[cfg(test)]
+impl Condition {
+    /// Whether what it depends on is not known to the kernel.
+    pub(super) const fn reads_more_than_the_kernel(&self) -> bool {
+        matches!(self, Self::DestinationIp(_) | Self::Header(..))
+    }
+}

@@ -1,0 +1,4 @@
+//! The decision and what is known before it, against what is said of them.
+
+mod any;
+mod denials;
