@@ -1,7 +1,7 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`: one file per command
+//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `serving`: a workload being served, from start to drain
 //! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
@@ -18,6 +18,7 @@ mod check;
 mod cleanup;
 mod ebpf;
 mod edge;
+mod explain;
 mod follower;
 mod foreign;
 mod identity;
@@ -76,6 +77,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Cleanup(args) => cleanup::clean(&args).map(|()| ExitCode::SUCCESS),
         Command::Certs(args) => complete(certs::show(args)).map(|()| ExitCode::SUCCESS),
         Command::Ca(args) => ca::perform(&args).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => {
             let PolicyCommand::Lint(args) = &args.command;
             Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -47,6 +47,12 @@ impl MutualTls {
         Self { probes, ..self }
     }
 
+    /// The ports that plain text may come to as a probe.
+    #[must_use]
+    pub fn probed_ports(&self) -> Vec<u16> {
+        self.probes.iter().map(|probe| probe.port).collect()
+    }
+
     /// What `port` takes.
     #[must_use]
     pub fn mode(&self, port: u16) -> MutualTlsMode {
