@@ -10,20 +10,26 @@
 
 mod decide;
 mod denials;
+mod index;
 mod pattern;
+mod rule;
+mod rulebook;
+mod seen;
 mod template;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use super::Subject;
 use crate::model::{Decided, Identity};
+
+use rulebook::Rulebook;
+use seen::Seen;
 
 pub use denials::PlainTextDenials;
 pub use pattern::Pattern;
@@ -171,70 +177,69 @@ pub struct Asked<'a> {
 /// What the policies say of a connection before it has said anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prospect {
-    /// The same, whatever it will say. Told policies that look into requests may still have something to tell of these.
+    /// Whether it may happen is the same, whatever it will say. Where it may not, rules that look into requests are not heard
+    /// any more: neither by name nor to tell what they would do.
     Decided(Decided),
-    /// What it says decides.
+    /// What it says decides, or is to be told (`AUDIT`, dry-run).
     ByContent,
 }
 
 /// The policies that are meant for one workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authorization {
-    policies: Vec<(Arc<str>, AuthorizationPolicy)>,
+    book: Rulebook,
 }
 
 impl Authorization {
     /// Those of `policies` that are meant for `subject`.
     #[must_use]
     pub fn of(policies: &[AuthorizationPolicy], subject: Subject<'_>) -> Self {
-        let meant = policies.iter().filter(|policy| subject.is_meant_by(&policy.namespace, &policy.selector));
-        let named = |policy: &AuthorizationPolicy| -> Arc<str> {
-            format!("{}/{}", policy.namespace, policy.name).into()
-        };
-        Self { policies: meant.map(|policy| (named(policy), policy.clone())).collect() }
+        let meant = |policy: &&AuthorizationPolicy| subject.is_meant_by(&policy.namespace, &policy.selector);
+        Self { book: Rulebook::new(&policies.iter().filter(meant).collect::<Vec<_>>()) }
     }
 
     /// Whether no policy is meant for the workload.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty()
+        self.book.is_empty()
+    }
+
+    /// Whether any of them speaks of requests, even if only to tell of them.
+    #[must_use]
+    pub fn reads_requests(&self) -> bool {
+        self.reading().next().is_some()
+    }
+
+    /// Whether any of those that decide nothing (dry-run, `AUDIT`) speaks of requests.
+    #[must_use]
+    pub fn tells_of_requests(&self) -> bool {
+        self.reading().any(|policy| policy.dry_run || policy.action == Action::Audit)
+    }
+
+    fn reading(&self) -> impl Iterator<Item = &AuthorizationPolicy> {
+        let reads =
+            |policy: &&AuthorizationPolicy| policy.rules.iter().any(AuthorizationRule::reads_requests);
+        self.policies.iter().map(|(_, policy)| policy).filter(reads)
     }
 
     /// What holds for a call.
     #[must_use]
     pub fn decide(&self, call: &Call<'_>) -> Decided {
-        decide::decide(&self.policies, call)
+        decide::decide(&self.book, call)
     }
 
-    /// What is known of a connection before it has said anything. Its content is not looked at.
+    /// What is known of a connection before it has said anything.
     #[must_use]
     pub fn prospect(&self, source: Option<&Identity>, client: IpAddr, destination: SocketAddr) -> Prospect {
-        if self.policies.iter().any(|(_, policy)| policy.rules.iter().any(AuthorizationRule::reads_requests))
-        {
-            return Prospect::ByContent;
-        }
-        Prospect::Decided(self.decide(&Call { source, client, destination, content: Content::Opaque }))
+        let seen = Seen::connection(source, client, destination, self.book.reads_accounts());
+        decide::prospect(&self.book, &seen)
     }
 
     /// Which connections in plain text are denied whatever they will say, by the caller's address and the port that is
     /// called: what the kernel can refuse alone. Nothing is said of the ports in `spared`.
     #[must_use]
     pub fn plain_text_denials(&self, spared: &[u16]) -> PlainTextDenials {
-        denials::find(&self.policies, spared)
-    }
-}
-
-impl AuthorizationRule {
-    /// Whether it speaks of requests.
-    fn reads_requests(&self) -> bool {
-        self.to.iter().any(Operation::reads_requests)
-            || self.when.iter().any(|condition| matches!(condition, Condition::Header(..)))
-    }
-}
-
-impl Operation {
-    fn reads_requests(&self) -> bool {
-        !(self.hosts.is_empty() && self.methods.is_empty() && self.paths.is_empty())
+        denials::find(&self.book, spared)
     }
 }
 
@@ -242,10 +247,5 @@ impl<T> Match<T> {
     /// Whether it holds always.
     pub(super) fn is_empty(&self) -> bool {
         self.any.is_empty() && self.none.is_empty()
-    }
-
-    /// Whether it holds of what `is` knows.
-    pub(super) fn holds(&self, is: impl Fn(&T) -> bool) -> bool {
-        (self.any.is_empty() || self.any.iter().any(&is)) && !self.none.iter().any(&is)
     }
 }

@@ -9,17 +9,16 @@
 //! none of the longer ones is therefore treated alike throughout, and one lookup of the longest prefix tells what holds.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sidestep_abi::maps::{PORT_TABLES_CAPACITY, RULES_CAPACITY};
 use sidestep_abi::rules::PORT_RANGES;
 use sidestep_abi::verdict::{Reason, Verdict};
 
-use super::{Action, AuthorizationPolicy, AuthorizationRule, Condition, Match, Operation, Source};
+use super::rule::{Rule, Test, Values};
+use super::rulebook::{Group, Rulebook};
 use crate::policy::compile::position;
 use crate::policy::ports::PortSet;
-use crate::policy::target::canonical;
 use crate::policy::{Compiled, CompiledPrefix, Decision, PortDecision, PortSpan};
 
 /// What the kernel may refuse by itself.
@@ -32,9 +31,12 @@ pub struct PlainTextDenials {
 }
 
 /// The table for policies that are meant for one workload.
-pub(super) fn find(policies: &[(Arc<str>, AuthorizationPolicy)], spared: &[u16]) -> PlainTextDenials {
-    let denied = reaches(policies, Action::Deny, Certainty::Sure).unwrap_or_default();
-    let allowed = reaches(policies, Action::Allow, Certainty::Possible);
+pub(super) fn find(book: &Rulebook, spared: &[u16]) -> PlainTextDenials {
+    let reaches = |group, certainty| -> Vec<Reach<'_>> {
+        book.rules(group).iter().filter_map(|rule| Reach::new(rule, certainty)).collect()
+    };
+    let denied = reaches(Group::Deny, Certainty::Sure);
+    let allowed = book.allows.then(|| reaches(Group::Allow, Certainty::Possible));
     let spared: PortSet = spared.iter().map(|&port| PortSpan::one(port)).collect();
 
     let mut prefixes: Vec<CompiledPrefix> = Vec::new();
@@ -76,18 +78,6 @@ pub(super) fn find(policies: &[(Arc<str>, AuthorizationPolicy)], spared: &[u16])
     PlainTextDenials { table, too_many: None }
 }
 
-/// What the rules of the policies that hold and do `action` reach; `None`: there are no such policies.
-fn reaches(
-    policies: &[(Arc<str>, AuthorizationPolicy)],
-    action: Action,
-    certainty: Certainty,
-) -> Option<Vec<Reach<'_>>> {
-    let held = policies.iter().map(|(_, policy)| policy);
-    let mut held = held.filter(|policy| policy.action == action && !policy.dry_run).peekable();
-    held.peek()?;
-    Some(held.flat_map(|policy| policy.rules.iter().filter_map(|rule| Reach::new(rule, certainty))).collect())
-}
-
 /// Nothing is known to be denied.
 const PASS: Decision = Decision::AllPorts(Verdict::Proxy, Reason::Default);
 /// All is denied.
@@ -98,7 +88,7 @@ fn named<'a>(reaches: impl Iterator<Item = &'a Reach<'a>>) -> Vec<IpNet> {
     let mut nets: Vec<IpNet> = vec![Ipv4Net::default().into(), Ipv6Net::default().into()];
     for reach in reaches {
         let matches = reach.sources.iter().flatten().flatten().chain(&reach.always);
-        nets.extend(matches.flat_map(|nets| nets.any.iter().chain(&nets.none)).copied().map(canonical));
+        nets.extend(matches.flat_map(|nets| nets.any.iter().chain(&nets.none)).copied());
     }
     nets.sort_unstable_by_key(position);
     nets.dedup();
@@ -123,12 +113,12 @@ fn refusing(ports: &PortSet) -> Decision {
     Decision::ByPort(ranges.into_iter().map(range).collect())
 }
 
-/// Which callers and ports a rule matches: it says nothing of the one that depends on the other.
+/// Which callers and ports a rule matches in plain text: it says nothing of the one that depends on the other.
 struct Reach<'a> {
     /// Alternatives, of each of which everything has to hold; `None`: whoever calls.
-    sources: Option<Vec<[&'a Match<IpNet>; 2]>>,
+    sources: Option<Vec<Vec<&'a Values<IpNet>>>>,
     /// What has to hold besides.
-    always: Vec<&'a Match<IpNet>>,
+    always: Vec<&'a Values<IpNet>>,
     /// The ports.
     ports: PortSet,
 }
@@ -142,69 +132,64 @@ enum Certainty {
     Possible,
 }
 
-impl<'a> Reach<'a> {
-    /// The reach of a rule in plain text; `None`: it reaches nobody.
-    fn new(rule: &'a AuthorizationRule, certainty: Certainty) -> Option<Self> {
-        let nameless = |source: &&Source| {
-            source.principals.any.is_empty()
-                && source.namespaces.any.is_empty()
-                && source.service_accounts.any.is_empty()
-        };
-        let nets = |source: &'a Source| [&source.ip_blocks, &source.remote_ip_blocks];
-        let sources = match &rule.from[..] {
-            [] => None,
-            from => Some(from.iter().filter(nameless).map(nets).collect::<Vec<_>>()),
-        };
-        let operation =
-            |operation: &&Operation| certainty == Certainty::Possible || !operation.reads_requests();
-        let ports = match &rule.to[..] {
-            [] => PortSet::all(),
-            to => to
-                .iter()
-                .filter(operation)
-                .fold(PortSet::default(), |ports, operation| ports.or(&ports_of(&operation.ports))),
-        };
-        let mut reach = Self { sources, always: Vec::new(), ports };
-        for condition in &rule.when {
-            match condition {
-                Condition::SourceIp(nets) | Condition::RemoteIp(nets) => reach.always.push(nets),
-                Condition::DestinationPort(ports) => reach.ports = reach.ports.and(&ports_of(ports)),
-                Condition::SourceNamespace(names)
-                | Condition::SourcePrincipal(names)
-                | Condition::SourceServiceAccount(names) => {
+/// What things that all have to hold reach.
+struct Part<'a> {
+    nets: Vec<&'a Values<IpNet>>,
+    ports: PortSet,
+}
+
+impl<'a> Part<'a> {
+    /// `None`: nothing.
+    fn of(tests: &'a [Test], certainty: Certainty) -> Option<Self> {
+        let mut part = Self { nets: Vec::new(), ports: PortSet::all() };
+        for test in tests {
+            match test {
+                Test::Principal(names) | Test::Namespace(names) | Test::Account(names) => {
                     if !names.any.is_empty() {
                         return None;
                     }
                 }
-                Condition::DestinationIp(_) | Condition::Header(..) => {
+                Test::Client(nets) => part.nets.push(nets),
+                Test::Port(ports) => part.ports = part.ports.and(&ports_of(ports)),
+                Test::Destination(_) | Test::Host(_) | Test::Method(_) | Test::Path(_) | Test::Header(_) => {
                     if certainty == Certainty::Sure {
                         return None;
                     }
                 }
             }
         }
+        Some(part)
+    }
+}
+
+impl<'a> Reach<'a> {
+    /// The reach of a rule; `None`: it reaches nobody.
+    fn new(rule: &'a Rule, certainty: Certainty) -> Option<Self> {
+        let parts = |alternatives: &'a [Box<[Test]>]| -> Option<Vec<Part<'a>>> {
+            let each = || alternatives.iter().filter_map(|tests| Part::of(tests, certainty)).collect();
+            (!alternatives.is_empty()).then(each)
+        };
+        let always = Part::of(&rule.when, certainty)?;
+        // Sources say nothing of ports, and operations nothing of callers.
+        let sources = parts(&rule.from).map(|parts| parts.into_iter().map(|part| part.nets).collect());
+        let called = parts(&rule.to).map_or_else(PortSet::all, |parts| {
+            parts.iter().fold(PortSet::default(), |ports, part| ports.or(&part.ports))
+        });
+        let reach = Self { sources, always: always.nets, ports: called.and(&always.ports) };
         let someone = reach.sources.as_ref().is_none_or(|sources| !sources.is_empty());
         (someone && !reach.ports.is_empty()).then_some(reach)
     }
 
     /// Whether it contains what lies in `net` and in none of the longer prefixes that are named.
     fn contains(&self, net: &IpNet) -> bool {
-        let holds = |nets: &&Match<IpNet>| nets.holds(|one| canonical(*one).contains(net));
-        let is_from = |sources: &Vec<[&Match<IpNet>; 2]>| sources.iter().any(|nets| nets.iter().all(holds));
+        let holds = |nets: &&Values<IpNet>| nets.hold(|one| one.contains(net));
+        let is_from = |sources: &Vec<Vec<&Values<IpNet>>>| sources.iter().any(|nets| nets.iter().all(holds));
         self.always.iter().all(holds) && self.sources.as_ref().is_none_or(is_from)
     }
 }
 
-fn ports_of(ports: &Match<u16>) -> PortSet {
+fn ports_of(ports: &Values<u16>) -> PortSet {
     let set = |ports: &[u16]| ports.iter().map(|&port| PortSpan::one(port)).collect::<PortSet>();
     let any = if ports.any.is_empty() { PortSet::all() } else { set(&ports.any) };
     any.and(&set(&ports.none).not())
-}
-
-#[cfg(test)]
-impl Condition {
-    /// Whether what it depends on is not known to the kernel.
-    pub(super) const fn reads_more_than_the_kernel(&self) -> bool {
-        matches!(self, Self::DestinationIp(_) | Self::Header(..))
-    }
 }

@@ -32,6 +32,16 @@ impl Pattern {
         self.matches_bytes(text.as_bytes())
     }
 
+    /// The same for text in lower case.
+    pub(super) fn to_lower_case(&self) -> Self {
+        match self {
+            Self::Exact(exact) => Self::Exact(exact.to_ascii_lowercase().into()),
+            Self::Prefix(prefix) => Self::Prefix(prefix.to_ascii_lowercase().into()),
+            Self::Suffix(suffix) => Self::Suffix(suffix.to_ascii_lowercase().into()),
+            Self::Present => Self::Present,
+        }
+    }
+
     /// Whether text is meant that need not be UTF-8.
     pub(super) fn matches_bytes(&self, text: &[u8]) -> bool {
         match self {

@@ -111,6 +111,18 @@ fn is_of(parts: &[TemplatePart], path: &str) -> bool {
     true
 }
 
+/// The text in front of the first operator and the one behind the last; of a template without any, all and nothing.
+pub(super) fn ends(parts: &[TemplatePart]) -> (String, String) {
+    let text = |part: &TemplatePart| match part {
+        TemplatePart::Segment(text) => Some(format!("/{text}")),
+        TemplatePart::One | TemplatePart::Many => None,
+    };
+    let front: String = parts.iter().map_while(text).collect();
+    let mut back: Vec<String> = parts.iter().rev().map_while(text).collect();
+    back.reverse();
+    if back.len() == parts.len() { (front, String::new()) } else { (front + "/", back.concat()) }
+}
+
 impl TemplatePart {
     fn is(&self, segment: &str) -> bool {
         match self {

@@ -2,3 +2,5 @@
 
 mod any;
 mod denials;
+mod differential;
+mod naive;

@@ -1,0 +1,188 @@
+//! The rules of all policies that are meant for one workload, in the form in which they are looked at.
+//!
+//! Rules that are about the same thing stand together, in the order in which they were written: so the number of a rule says
+//! what it does, and of two that match the lower number is the one that is named.
+
+use std::sync::Arc;
+
+use super::index::{Index, Scope};
+use super::rule::{Rule, Test, Truth};
+use super::seen::{Said, Seen};
+use super::{Action, AuthorizationPolicy};
+use crate::model::RuleName;
+
+/// What rules of one kind do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    Deny,
+    Allow,
+    Audit,
+    /// Would deny (dry-run).
+    TriedDeny,
+    /// Would allow (dry-run).
+    TriedAllow,
+}
+
+const GROUPS: [Group; 5] = [Group::Deny, Group::Allow, Group::Audit, Group::TriedDeny, Group::TriedAllow];
+
+/// See the head of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rulebook {
+    /// `namespace/name` of each policy.
+    names: Box<[Arc<str>]>,
+    rules: Box<[Rule]>,
+    /// Of each rule its policy, and its place there.
+    places: Box<[(u32, u32)]>,
+    /// Where the rules of each group end.
+    ends: [u32; GROUPS.len()],
+    /// Whether there are policies that allow, with rules or without.
+    pub(super) allows: bool,
+    /// Whether there are policies that would allow.
+    pub(super) would_allow: bool,
+    /// Whether anybody asks for service accounts.
+    accounts: bool,
+    by_request: Index,
+    /// Without the rules that do not look at the connection.
+    by_connection: Index,
+    /// What the rules that do not look at the connection say of one that is not read, and of one that has said nothing.
+    opaque: Found,
+    unknown: Found,
+}
+
+/// Which rules match, of each group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The first that does.
+    first: [Option<u32>; GROUPS.len()],
+    /// Whether others may.
+    perhaps: [bool; GROUPS.len()],
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { first: [None; GROUPS.len()], perhaps: [false; GROUPS.len()] }
+    }
+}
+
+impl Found {
+    pub(super) const fn first(&self, group: Group) -> Option<u32> {
+        self.first[group as usize]
+    }
+
+    pub(super) const fn truth(&self, group: Group) -> Truth {
+        match (self.first(group), self.perhaps[group as usize]) {
+            (Some(_), _) => Truth::Yes,
+            (None, true) => Truth::Perhaps,
+            (None, false) => Truth::No,
+        }
+    }
+}
+
+impl Rulebook {
+    pub(super) fn new(policies: &[&AuthorizationPolicy]) -> Self {
+        let names = policies.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name).into());
+        let (mut rules, mut places, mut ends) = (Vec::new(), Vec::new(), [0; GROUPS.len()]);
+        for group in GROUPS {
+            for (number, policy) in (0_u32..).zip(policies) {
+                if Group::of(policy) == group {
+                    rules.extend(policy.rules.iter().map(Rule::new));
+                    places.extend((0..policy.rules.len() as u32).map(|place| (number, place)));
+                }
+            }
+            ends[group as usize] = rules.len() as u32;
+        }
+        let rules: Box<[Rule]> = rules.into();
+        let reads_connection =
+            |number: u32| rules[number as usize].tests().any(|test| !test.reads_requests());
+        let has = |group| policies.iter().any(|policy| Group::of(policy) == group);
+        let mut book = Self {
+            names: names.collect(),
+            places: places.into(),
+            ends,
+            allows: has(Group::Allow),
+            would_allow: has(Group::TriedAllow),
+            accounts: rules.iter().flat_map(Rule::tests).any(|test| matches!(test, Test::Account(_))),
+            by_request: Index::new(&rules, Scope::Request, |_| true),
+            by_connection: Index::new(&rules, Scope::Connection, reads_connection),
+            ..Self::default()
+        };
+        let blind: Vec<u32> = (0..rules.len() as u32).filter(|&number| !reads_connection(number)).collect();
+        book.rules = rules;
+        book.opaque = book.say(&blind, Said::Opaque);
+        book.unknown = book.say(&blind, Said::Unknown);
+        book
+    }
+
+    /// What rules say that do not look at the connection.
+    fn say(&self, blind: &[u32], said: Said<'_>) -> Found {
+        let nowhere = ([0, 0, 0, 0], 0).into();
+        let mut found = Found::default();
+        let mut seen = Seen::connection(None, [0, 0, 0, 0].into(), nowhere, false);
+        seen.said = said;
+        self.look(&seen, blind, &mut found);
+        found
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Whether anybody asks for service accounts.
+    pub(super) const fn reads_accounts(&self) -> bool {
+        self.accounts
+    }
+
+    /// Which rules match.
+    pub(super) fn find(&self, seen: &Seen<'_>) -> Found {
+        let (mut found, index) = match seen.said {
+            Said::Http(_) => (Found::default(), &self.by_request),
+            Said::Opaque => (self.opaque.clone(), &self.by_connection),
+            Said::Unknown => (self.unknown.clone(), &self.by_connection),
+        };
+        index.each(seen, |numbers| self.look(seen, numbers, &mut found));
+        found
+    }
+
+    fn look(&self, seen: &Seen<'_>, numbers: &[u32], found: &mut Found) {
+        for &number in numbers {
+            let group = self.group(number);
+            if found.first[group].is_some_and(|first| first <= number) {
+                continue;
+            }
+            let denies = [Group::Deny, Group::TriedDeny].iter().any(|&denies| denies as usize == group);
+            match self.rules[number as usize].truth(seen, denies) {
+                Truth::No => {}
+                Truth::Perhaps => found.perhaps[group] = true,
+                Truth::Yes => found.first[group] = Some(number),
+            }
+        }
+    }
+
+    fn group(&self, number: u32) -> usize {
+        self.ends.iter().take_while(|&&end| end <= number).count()
+    }
+
+    /// The rules of a group.
+    pub(super) fn rules(&self, group: Group) -> &[Rule] {
+        let start = (group as usize).checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.rules[start as usize..self.ends[group as usize] as usize]
+    }
+
+    /// What a rule is called.
+    pub(super) fn name(&self, number: u32) -> RuleName {
+        let (policy, rule) = self.places[number as usize];
+        RuleName { policy: Arc::clone(&self.names[policy as usize]), rule: rule as usize }
+    }
+}
+
+impl Group {
+    const fn of(policy: &AuthorizationPolicy) -> Self {
+        match (policy.action, policy.dry_run) {
+            (Action::Deny, false) => Self::Deny,
+            (Action::Allow, false) => Self::Allow,
+            (Action::Audit, _) => Self::Audit,
+            (Action::Deny, true) => Self::TriedDeny,
+            (Action::Allow, true) => Self::TriedAllow,
+        }
+    }
+}
