@@ -28,7 +28,7 @@ use ipnet::IpNet;
 use super::Subject;
 use crate::model::{Decided, Identity};
 
-use rulebook::Rulebook;
+use rulebook::{Group, Rulebook};
 use seen::Seen;
 
 pub use denials::PlainTextDenials;
@@ -207,19 +207,13 @@ impl Authorization {
     /// Whether any of them speaks of requests, even if only to tell of them.
     #[must_use]
     pub fn reads_requests(&self) -> bool {
-        self.reading().next().is_some()
+        self.book.reads_requests(|_| true)
     }
 
     /// Whether any of those that decide nothing (dry-run, `AUDIT`) speaks of requests.
     #[must_use]
     pub fn tells_of_requests(&self) -> bool {
-        self.reading().any(|policy| policy.dry_run || policy.action == Action::Audit)
-    }
-
-    fn reading(&self) -> impl Iterator<Item = &AuthorizationPolicy> {
-        let reads =
-            |policy: &&AuthorizationPolicy| policy.rules.iter().any(AuthorizationRule::reads_requests);
-        self.policies.iter().map(|(_, policy)| policy).filter(reads)
+        self.book.reads_requests(|group| !matches!(group, Group::Deny | Group::Allow))
     }
 
     /// What holds for a call.

@@ -132,6 +132,16 @@ impl Rulebook {
         self.accounts
     }
 
+    /// Whether a rule of these groups speaks of requests.
+    pub(super) fn reads_requests(&self, meant: impl Fn(Group) -> bool) -> bool {
+        let mut from = 0;
+        GROUPS.into_iter().zip(self.ends).any(|(group, end)| {
+            let rules = &self.rules[from as usize..end as usize];
+            from = end;
+            meant(group) && rules.iter().flat_map(Rule::tests).any(Test::reads_requests)
+        })
+    }
+
     /// Which rules match.
     pub(super) fn find(&self, seen: &Seen<'_>) -> Found {
         let (mut found, index) = match seen.said {
