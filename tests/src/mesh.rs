@@ -105,6 +105,15 @@ pub fn policy(spec: &str) -> String {
     )
 }
 
+/// An `AuthorizationPolicy` of that name for the whole namespace, as one more document; `spec` is YAML in one line.
+#[must_use]
+pub fn authorization(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+         metadata: {{ name: {name}, namespace: {NAMESPACE} }}\nspec: {spec}\n"
+    )
+}
+
 pub(crate) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, Permissions::from_mode(0o600))

@@ -10,6 +10,7 @@ mod event;
 mod flood;
 mod foreign;
 mod hold;
+mod lend;
 mod make;
 mod mounts;
 mod noise;
@@ -43,6 +44,8 @@ enum Program {
     UdpEcho(udp::UdpEcho),
     /// Send one datagram and wait for its answer.
     UdpSend(udp::UdpSend),
+    /// Make a TCP socket and hand it to whoever asks.
+    Lend(lend::Lend),
     /// Make one socket of any kind.
     Socket(make::Make),
     /// Verify pseudo-random streams from whoever connects, and send as many.
@@ -79,6 +82,7 @@ impl Peer {
             Program::Connect(program) => program.run(),
             Program::UdpEcho(program) => program.run(),
             Program::UdpSend(program) => program.run(),
+            Program::Lend(program) => program.run(),
             Program::Socket(program) => program.run(),
             Program::TransferListen(program) => program.run(),
             Program::Transfer(program) => program.run(),

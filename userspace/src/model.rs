@@ -9,6 +9,7 @@ mod directory;
 mod exchange;
 mod field;
 mod identity;
+mod live;
 mod path;
 mod protocol;
 mod remote;
@@ -24,6 +25,7 @@ pub use directory::{
 pub use exchange::{Answer, Exchange, Flag, Flags, Request, RequestKind};
 pub use field::{Field, Told};
 pub use identity::{Identity, IdentityError, TrustDomain};
+pub use live::Live;
 pub use path::{AmbiguousPath, PathForm, normalize};
 pub use protocol::Protocol;
 pub use remote::{Host, Remote, RemoteError};

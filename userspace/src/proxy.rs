@@ -5,11 +5,13 @@
 //! [`crate::model::Observer`]), nor policy (it asks [`Admission`]), nor where certificates come from ([`Credentials`]).
 //!
 //! # Layout
+//! - `admission`: who may come in and go out, asked of the policy
+//! - `reconsider`: the same asked again while connections are open
 //! - `edge`: TLS towards others and from them, outside of the mesh
 //! - `instance`: what outlives a connection: limits, the set of live connections, our own listeners
 //! - `listening`: the accept loop and what it does when descriptors run out
 //! - `connection`: one connection from acceptance to its end
-//! - `record`: what is told of it
+//! - `facts`, `record`: what is known of it, and what is told in the end
 //! - `probing`: plain text that is let in for probes alone
 //! - `route`, `balance`: where an outbound connection goes
 //! - `dial`: the second leg
@@ -20,15 +22,18 @@
 //! - `throttle`: how often a pod can make us write a log line
 //! - `workers`: the threads that connections live on
 
+mod admission;
 mod balance;
 mod connection;
 mod dial;
 mod edge;
+mod facts;
 pub mod http;
 mod instance;
 mod leg;
 mod listening;
 mod probing;
+mod reconsider;
 mod record;
 mod relay;
 mod route;
@@ -45,14 +50,15 @@ use std::time::Duration;
 
 use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 
+pub use admission::{Admission, Admitted, Asked, Caller, Refused};
 pub use edge::{Edge, Negotiation, Origination, Termination};
 pub use http::{HttpTerms, Looking, Routing};
 pub use instance::{Instance, Surroundings};
 pub use listening::Listening;
-pub use probing::{Admitted, Permit, Probing};
+pub use probing::{Permit, Probing};
 pub use route::{Neighbours, Unknown};
 pub use tunnel::tally::TunnelCounts;
-pub use tunnel::{Admission, Credentials, Tunnelling};
+pub use tunnel::{Credentials, Tunnelling};
 pub use workers::{Threads, Workers};
 
 /// What one instance lets its connections take.

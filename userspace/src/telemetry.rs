@@ -9,6 +9,7 @@
 //! - `line`: one connection as a line, JSON or text
 //! - `queue`: what stands between the relay's threads and the log's
 //! - `allowance`: how many lines about denials pass per second
+//! - `decisions`: how often which policy denied something
 //! - `metrics`: the families of our own and where their numbers come from
 //! - `golden`: the families with Istio's names
 //! - `exposition`: both as text, of all workloads of a process or of one
@@ -17,6 +18,7 @@
 
 mod access_log;
 mod allowance;
+mod decisions;
 mod export;
 mod exposition;
 mod golden;
@@ -30,7 +32,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use crate::model::{Direction, Ended, Exchange, Observer, Tier};
+use crate::model::{Decided, Direction, Ended, Exchange, Observer, Tier};
+use decisions::Decisions;
 use export::Exported;
 use line::Event;
 
@@ -48,6 +51,7 @@ pub struct Telemetry {
     own: Own,
     metrics: Metrics,
     golden: Arc<Golden>,
+    decisions: Arc<Decisions>,
     outlets: Arc<Outlets>,
 }
 
@@ -72,7 +76,9 @@ impl Telemetry {
         metrics.add_source(Arc::clone(&outlets) as Arc<dyn Source>);
         let golden = Arc::new(Golden::new(own.clone()));
         metrics.add_source(Arc::clone(&golden) as Arc<dyn Source>);
-        Ok(Self { own, metrics, golden, outlets })
+        let decisions = Arc::<Decisions>::default();
+        metrics.add_source(Arc::clone(&decisions) as Arc<dyn Source>);
+        Ok(Self { own, metrics, golden, decisions, outlets })
     }
 
     /// Exports from now on as these settings say, or not at all. What was left for the old exporter is sent before this
@@ -149,6 +155,10 @@ impl Observer for Telemetry {
         {
             log.write(Event::Connection(Arc::new(ended)));
         }
+    }
+
+    fn ruled(&self, decided: &Decided) {
+        self.decisions.count(decided);
     }
 
     fn exchanged(&self, exchange: Exchange) {

@@ -30,6 +30,9 @@ pub(super) struct Enter {
     /// Capability that the program must not have, without `CAP_`; may be repeated
     #[arg(long, value_enum)]
     without_capability: Vec<Capability>,
+    /// Keep of root's capabilities those that container runtimes leave to a container's root
+    #[arg(long)]
+    container: bool,
     /// User to become; root's capabilities are gone then
     #[arg(long)]
     user: Option<u32>,
@@ -45,6 +48,7 @@ pub(super) struct Enter {
 enum Capability {
     Bpf,
     NetAdmin,
+    NetRaw,
     SysAdmin,
 }
 
@@ -53,10 +57,28 @@ impl From<Capability> for CapabilitySet {
         match capability {
             Capability::Bpf => Self::BPF,
             Capability::NetAdmin => Self::NET_ADMIN,
+            Capability::NetRaw => Self::NET_RAW,
             Capability::SysAdmin => Self::SYS_ADMIN,
         }
     }
 }
+
+/// What runtimes leave to a container's root unless they are told otherwise (Docker, "Runtime privilege and Linux
+/// capabilities").
+const OF_CONTAINERS: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
 
 impl Enter {
     pub(super) fn run(self) -> anyhow::Result<()> {
@@ -75,9 +97,9 @@ impl Enter {
             bail!("expected a program after `--`, found nothing");
         };
         self.mounts.change().context("change what is mounted")?;
-        for capability in &self.without_capability {
+        for capability in self.lacking() {
             // What is not in this set, root does not get back by exec() (capabilities(7)).
-            remove_capability_from_bounding_set(CapabilitySet::from(*capability))
+            remove_capability_from_bounding_set(capability)
                 .with_context(|| format!("give up the capability {capability:?}"))?;
         }
         let mut command = Command::new(program);
@@ -90,6 +112,15 @@ impl Enter {
         }
         let error = command.args(arguments).exec();
         Err(error).with_context(|| format!("run {}", program.display()))
+    }
+}
+
+impl Enter {
+    /// Each capability that the program must not have.
+    fn lacking(&self) -> impl Iterator<Item = CapabilitySet> {
+        let kept = if self.container { OF_CONTAINERS } else { CapabilitySet::all() };
+        let named = self.without_capability.iter().map(|capability| CapabilitySet::from(*capability));
+        kept.complement().iter_names().map(|(_, capability)| capability).chain(named)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Event;
+use super::{Event, lend};
 use crate::patience::patience;
 
 /// `MSG_FASTOPEN` of linux/socket.h, which socket2 has no name for.
@@ -71,6 +72,12 @@ pub(super) struct Target {
     /// Interface to bind to before connecting
     #[arg(long)]
     pub(super) bind_device: Option<String>,
+    /// Mark of its packets
+    #[arg(long)]
+    pub(super) mark: Option<u32>,
+    /// Unix socket to get the socket from, which somebody else has made (`lend`)
+    #[arg(long)]
+    pub(super) borrow: Option<PathBuf>,
 }
 
 impl Target {
@@ -99,7 +106,13 @@ impl Target {
     /// A socket with everything done that comes before connecting it.
     pub(super) fn open(&self) -> io::Result<Socket> {
         let domain = Domain::for_address(self.address);
-        let socket = Socket::new(domain, Type::STREAM, Some(self.transport.into()))?;
+        let socket = match &self.borrow {
+            Some(path) => lend::borrow(path)?.into(),
+            None => Socket::new(domain, Type::STREAM, Some(self.transport.into()))?,
+        };
+        if let Some(mark) = self.mark {
+            socket.set_mark(mark)?;
+        }
         if let Some(device) = &self.bind_device {
             socket.bind_device(Some(device.as_bytes()))?;
         }

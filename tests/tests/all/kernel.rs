@@ -3,6 +3,7 @@
 mod capacity;
 mod capture;
 mod datagrams;
+mod escape;
 mod faults;
 mod foreign;
 mod golden;
@@ -12,6 +13,7 @@ mod invariants;
 mod lifecycle;
 mod mutual_tls;
 mod netfilter;
+mod policy;
 mod range;
 mod relay;
 mod takeover;

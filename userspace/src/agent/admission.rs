@@ -1,14 +1,17 @@
-//! Who may connect to the workload, and where the instance may go for it: what policy decides, asked by the instance for every connection.
+//! Who may connect to the workload, what they may ask, and where the instance may go for it: what policy decides, asked by the
+//! instance for every connection and every request.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context, Result};
+use http::Method;
+use http::header::HOST;
 
 use crate::config::Config;
-use crate::model::{ClientAddr, Identity, OriginalDst, Reason, Verdict};
-use crate::policy::{self, Compiled, MutualTls, PlainText, Probed};
-use crate::proxy::{Admission, Admitted, Permit, Probing};
+use crate::model::{AmbiguousPath, ClientAddr, Decided, OriginalDst, PathForm, Reason, Verdict, normalize};
+use crate::policy::{self, Authorization, Call, Compiled, Content, MutualTls, PlainText, Probed, Prospect};
+use crate::proxy::{Admission, Admitted, Asked, Caller, Permit, Probing, Refused};
 
 /// The policy in force.
 pub(super) struct Gate(RwLock<Arc<Policy>>);
@@ -17,14 +20,51 @@ pub(super) struct Gate(RwLock<Arc<Policy>>);
 struct Policy {
     /// Which plain text may come in.
     mutual_tls: MutualTls,
+    /// Who may call, and what.
+    authorization: Arc<Authorization>,
+    /// The form in which it compares paths.
+    path_form: PathForm,
+    /// Whether it speaks of requests.
+    reads_requests: bool,
+    /// Whether what it only tells of does.
+    tells_of_requests: bool,
     /// Where the workload may go.
     rules: Compiled,
 }
 
 impl Policy {
     fn of(config: &Config) -> Result<Self> {
-        let rules = config.outbound.rules.compile().context("compile outbound.rules")?;
-        Ok(Self { mutual_tls: config.mutual_tls.clone(), rules })
+        let authorization = Arc::clone(&config.authorization);
+        Ok(Self {
+            mutual_tls: config.mutual_tls.clone(),
+            path_form: config.path_form,
+            reads_requests: authorization.reads_requests(),
+            tells_of_requests: authorization.tells_of_requests(),
+            authorization,
+            rules: config.outbound.rules.compile().context("compile outbound.rules")?,
+        })
+    }
+
+    /// What is known of a connection that is no offence against mutual TLS.
+    fn prospect(&self, caller: Caller<'_>, original: OriginalDst) -> Prospect {
+        self.authorization.prospect(caller.identity, caller.client.0.ip().to_canonical(), original.0)
+    }
+
+    /// What holds for what is said.
+    fn decide(&self, caller: Caller<'_>, original: OriginalDst, content: Content<'_>) -> Decided {
+        if self.authorization.is_empty() {
+            return Decided::default();
+        }
+        let (source, client) = (caller.identity, caller.client.0.ip().to_canonical());
+        self.authorization.decide(&Call { source, client, destination: original.0, content })
+    }
+
+    fn probes(&self, caller: Caller<'_>, original: OriginalDst) -> Option<Arc<dyn Probing>> {
+        if caller.identity.is_some() {
+            return None;
+        }
+        let probed = self.mutual_tls.probed(original.0.port(), caller.client.0.ip())?;
+        Some(Arc::new(Probes(probed)))
     }
 }
 
@@ -33,7 +73,7 @@ impl Gate {
         Ok(Self(RwLock::new(Arc::new(Policy::of(config)?))))
     }
 
-    /// Holds connections that arrive from now on to another configuration.
+    /// Holds what comes from now on to another configuration; [`crate::proxy::Instance::reconsider`] asks again about what is there.
     ///
     /// # Errors
     /// Its rules do not fit together, which a valid configuration's do.
@@ -43,28 +83,79 @@ impl Gate {
         Ok(())
     }
 
+    /// What policy says of a connection in plain text that it denies whatever it says: what the kernel refuses says it too.
+    pub(super) fn said(&self, client: ClientAddr, original: OriginalDst) -> Option<Decided> {
+        match self.policy().prospect(Caller { identity: None, client }, original) {
+            Prospect::Decided(decided) if !decided.ruling.is_allowed() => Some(decided),
+            Prospect::Decided(_) | Prospect::ByContent => None,
+        }
+    }
+
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Admission for Gate {
-    fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<Admitted, Reason> {
-        match self.policy().mutual_tls.plain_text(original.0.port(), client.0.ip()) {
-            PlainText::Admitted => Ok(Admitted::Fully),
-            PlainText::Probing(probed) => Ok(Admitted::Probing(Arc::new(Probes(probed)))),
-            PlainText::Refused => Err(Reason::PlainText),
+    fn admit(&self, caller: Caller<'_>, original: OriginalDst) -> Result<Admitted, Refused> {
+        let policy = self.policy();
+        if caller.identity.is_none() {
+            match policy.mutual_tls.plain_text(original.0.port(), caller.client.0.ip()) {
+                PlainText::Admitted => {}
+                PlainText::Probing(probed) => {
+                    return Ok(Admitted::Probing(Arc::new(Probes(probed)), Refused::PLAIN_TEXT));
+                }
+                PlainText::Refused => return Err(Refused::PLAIN_TEXT),
+            }
+        }
+        if policy.authorization.is_empty() {
+            return Ok(Admitted::Fully);
+        }
+        match policy.prospect(caller, original) {
+            Prospect::ByContent => Ok(Admitted::ByContent),
+            Prospect::Decided(decided) if !decided.ruling.is_allowed() => {
+                let refused = Refused::by_policy(decided);
+                match policy.probes(caller, original) {
+                    Some(probing) => Ok(Admitted::Probing(probing, refused)),
+                    None => Err(refused),
+                }
+            }
+            // What is tried is to be seen doing what it would do.
+            Prospect::Decided(_) if policy.tells_of_requests => Ok(Admitted::ByContent),
+            Prospect::Decided(_) => Ok(Admitted::Fully),
         }
     }
 
-    fn tunnelled(
+    fn opaque(&self, caller: Caller<'_>, original: OriginalDst) -> Decided {
+        self.policy().decide(caller, original, Content::Opaque)
+    }
+
+    fn request(
         &self,
-        _source: &Identity,
-        _client: ClientAddr,
-        _original: OriginalDst,
-    ) -> Result<(), Reason> {
-        // Whoever has proved an identity is let in: no policy speaks of identities yet.
-        Ok(())
+        caller: Caller<'_>,
+        original: OriginalDst,
+        asked: Asked<'_>,
+    ) -> Result<Decided, AmbiguousPath> {
+        let policy = self.policy();
+        if !policy.reads_requests {
+            return Ok(policy.decide(caller, original, Content::Opaque));
+        }
+        let Asked { method, uri, headers } = asked;
+        // CONNECT has no path, and is about none.
+        let path = if *method == Method::CONNECT { "*" } else { uri.path() };
+        let path = normalize(path, policy.path_form)?;
+        let named = || headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = uri.authority().map(http::uri::Authority::as_str).or_else(named);
+        let asked = policy::Asked { method: method.as_str(), host, path: &path, headers };
+        Ok(policy.decide(caller, original, Content::Http(asked)))
+    }
+
+    fn reads_requests(&self) -> bool {
+        self.policy().reads_requests
+    }
+
+    fn probes(&self, caller: Caller<'_>, original: OriginalDst) -> Option<Arc<dyn Probing>> {
+        self.policy().probes(caller, original)
     }
 
     fn outbound(&self, destination: SocketAddr) -> Result<(), Reason> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sidestep_abi::address::{OWNED_RANGE4, OWNED_RANGE4_BITS, from_ip};
+use sidestep_abi::maps::RULES_CAPACITY;
 use sidestep_abi::settings::{OUTBOUND6_PORTS, Settings};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -16,8 +17,8 @@ use crate::agent::follower::Follower;
 use crate::agent::listeners::{Listeners, port};
 use crate::config::Config;
 use crate::datapath::{Datapath, Generation, Ownership, Pins, Place};
-use crate::model::{OnFailure, TUNNEL_PORT, Verdict};
-use crate::policy::{DenyWith, Rules};
+use crate::model::{OnFailure, TUNNEL_PORT};
+use crate::policy::DenyWith;
 use crate::sys::addresses::{self, Sources};
 use crate::sys::bpffs::Mounting;
 use crate::sys::cgroup::Cgroup;
@@ -246,13 +247,20 @@ impl Kernel {
 
 fn publish(datapath: &mut Datapath, settings: Settings, config: &Config) -> Result<()> {
     let rules = config.outbound.rules.compile()?;
-    // Nothing is known yet to deny callers by.
-    let callers = Rules::only(Verdict::Proxy).compile()?;
+    // What a probe is let through for is said in what it asks: the instance listens first.
+    let denials = config.authorization.plain_text_denials(&config.mutual_tls.probed_ports());
+    if let Some(prefixes) = denials.too_many {
+        tracing::warn!(
+            prefixes,
+            room = RULES_CAPACITY,
+            "the policies name more prefixes than the kernel has room for: the instance decides alone"
+        );
+    }
     let inbound = config.inbound_ports();
     datapath.tables.publish(&Generation {
         settings,
         rules: &rules,
-        callers: &callers,
+        callers: &denials.table,
         captures_inbound: &|port| inbound.contains(port),
         refuses_plain_text: &|port| !config.mutual_tls.may_admit_plain_text(port),
     })

@@ -12,6 +12,7 @@ use sidestep_abi::settings::OUTBOUND6_PORTS;
 use tokio::time::sleep;
 
 use crate::admin::{Readiness, State};
+use crate::agent::admission::Gate;
 use crate::agent::check::preflight;
 use crate::agent::ebpf::{self, EbpfCapture, Fixed, Targets};
 use crate::agent::observing;
@@ -52,12 +53,14 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
     };
     let (capture, exempt) = begin(&config, &workload, proxy, &ears)?;
     let counters = capture.datapath(Datapath::counters)?;
-    let denials = observing::observe_kernel(&telemetry, counters, capture.datapath(Datapath::denials)?);
+    let gate = Arc::new(Gate::new(&config)?);
+    let denials =
+        observing::observe_kernel(&telemetry, counters, capture.datapath(Datapath::denials)?, &gate);
     readiness.set(State::Ready);
     tracing::info!(proxy = ears.outbound.pid, "capturing");
     // Held any longer, the proxy's listeners would outlive the proxy, and connections would wait in them for nobody.
     drop(ears);
-    let follow = Follow { capture: &capture, exempt, proxy };
+    let follow = Follow { capture: &capture, gate: &gate, exempt, proxy };
     let kept = keep(follow, args, config, changes, &mut stop).await;
     readiness.set(State::Draining);
     for task in admin.into_iter().chain([denials]) {
@@ -116,7 +119,8 @@ async fn keep(
             change = changes.next() => match change.map_err(anyhow::Error::from).and_then(|file| {
                 let (new, _) = args.configure(file)?;
                 let new = new.keeping(&config);
-                follow.capture.publish(&new).map(|()| new)
+                follow.capture.publish(&new)?;
+                follow.gate.publish(&new).map(|()| new)
             }) {
                 Ok(new) => config = new,
                 Err(error) => tracing::error!(error = format!("{error:#}"), "keeping the configuration in use"),
@@ -128,6 +132,8 @@ async fn keep(
 /// What is needed to steer to a proxy again after it has listened anew.
 struct Follow<'a> {
     capture: &'a EbpfCapture,
+    /// What is told of refusals.
+    gate: &'a Gate,
     exempt: Cgroup,
     proxy: ForeignProxy,
 }

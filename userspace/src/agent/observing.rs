@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Pieces, Readiness};
+use crate::agent::admission::Gate;
 use crate::agent::refusals;
 use crate::config::{
     AdminSettings, Config, LogDestination, LogExport, LogFormat, TraceProtocol, TracingSettings,
@@ -25,9 +26,10 @@ pub(super) fn observe_kernel(
     telemetry: &Arc<Telemetry>,
     counters: Counters,
     denials: Denials,
+    gate: &Arc<Gate>,
 ) -> JoinHandle<()> {
     telemetry.add_source(Arc::new(move || kernel_rows(&counters)));
-    tokio::spawn(refusals::tell(denials, Arc::clone(telemetry)))
+    tokio::spawn(refusals::tell(denials, Arc::clone(telemetry), Arc::clone(gate)))
 }
 
 /// Starts the exporter and opens the access log that a configuration asks for.

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::agent::admission::Gate;
 use crate::datapath::{Denial, Denials, Transport};
-use crate::model::{Direction, Ended, Observer, Protocol, Tier, Traffic, Verdict};
+use crate::model::{Decided, Direction, Ended, Observer, Protocol, Reason, Tier, Traffic, Verdict};
 use crate::telemetry::Telemetry;
 
 /// Refusals of one kind that are told per second.
@@ -19,7 +20,7 @@ const TOLD_PER_SECOND: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Tells telemetry of every connection that the kernel refused, as far as that can be borne.
-pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>) {
+pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>, gate: Arc<Gate>) {
     let mut from_outside = Allowance::new("connections from outside", Instant::now());
     let mut uncaptured = Allowance::new("datagrams and sockets of the workload", Instant::now());
     loop {
@@ -32,8 +33,12 @@ pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>) {
                         uncaptured.take(Instant::now())
                     }
                 };
+                let decided = decided(&denial, &gate);
+                if let Some(decided) = &decided {
+                    telemetry.ruled(decided);
+                }
                 if may {
-                    telemetry.ended(ended(&denial));
+                    telemetry.ended(ended(&denial, decided));
                 }
             }
             Err(error) => {
@@ -44,9 +49,18 @@ pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>) {
     }
 }
 
+/// What policy says of a connection that the kernel refused for it: the kernel knows no names.
+fn decided(denial: &Denial, gate: &Gate) -> Option<Decided> {
+    if denial.reason != Reason::Policy {
+        return None;
+    }
+    gate.said(denial.client?, denial.original?)
+}
+
 /// A connection that ended before it began.
-fn ended(denial: &Denial) -> Ended {
+fn ended(denial: &Denial, decided: Option<Decided>) -> Ended {
     Ended {
+        connection: None,
         began: SystemTime::now(),
         direction: denial.direction(),
         client: denial.client,
@@ -64,6 +78,7 @@ fn ended(denial: &Denial) -> Ended {
         service: None,
         peer_workload: None,
         trace_id: None,
+        decided: decided.map(Box::new),
         traffic: Traffic::default(),
         duration: Duration::ZERO,
         fault: None,

@@ -122,7 +122,7 @@ impl Serving {
         };
         let (listening, edge): (_, Vec<Listening>) = (serve(captured)?, serve(edge)?);
         if let Some((counters, denials)) = kernel {
-            tasks.push(observing::observe_kernel(&telemetry, counters, denials));
+            tasks.push(observing::observe_kernel(&telemetry, counters, denials, &gate));
         }
         if let Err(error) = capture.begin(&config, &scope, listeners) {
             capture.remove().await.context("remove what was prepared")?;
@@ -256,6 +256,8 @@ impl Shared {
         self.instance.set_limits(limits(&new));
         self.instance.set_http(http(&new));
         self.instance.set_routing(routing(&new));
+        // Last: whatever is open by now is known, and held to what is in force.
+        self.instance.reconsider();
         self.rejections.tell(&new);
         if new.tracing != running.tracing {
             // The log too, which may go to the same collector.

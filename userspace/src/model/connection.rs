@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use sidestep_abi::verdict::{Direction, Reason, Verdict};
 
 use crate::model::{
-    ClientAddr, Exchange, Identity, OriginalDst, Protocol, Service, TraceId, UpstreamAddr, Workload,
+    ClientAddr, Decided, Exchange, Identity, OriginalDst, Protocol, Service, TraceId, UpstreamAddr, Workload,
 };
 
 /// How bytes move once allowed.
@@ -106,6 +106,8 @@ pub struct Traffic {
 /// A connection that has ended, or was never let in: what the access log and the metrics are made of.
 #[derive(Debug)]
 pub struct Ended {
+    /// Its number among those of its instance; absent where the instance never served it.
+    pub connection: Option<u64>,
     /// When it was accepted or refused.
     pub began: SystemTime,
     /// Which way it went.
@@ -141,6 +143,8 @@ pub struct Ended {
     pub peer_workload: Option<String>,
     /// The W3C trace that the connection belongs to on both sides of a tunnel: 32 hexadecimal digits.
     pub trace_id: Option<TraceId>,
+    /// What policy says of it, where that is anything. Of one that carried requests it is said of each.
+    pub decided: Option<Box<Decided>>,
     /// How many bytes moved.
     pub traffic: Traffic,
     /// From acceptance to the end.
@@ -159,4 +163,8 @@ pub trait Observer: Send + Sync + 'static {
     fn ended(&self, ended: Ended);
     /// A request was answered, or will not be.
     fn exchanged(&self, exchange: Exchange);
+    /// Policy was asked about a connection or a request, and this holds of it from now on.
+    fn ruled(&self, decided: &Decided) {
+        let _ = decided;
+    }
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode, Version};
 use sidestep_abi::verdict::Direction;
 
-use super::{ClientAddr, Fault, Identity, OriginalDst, Service, Span, UpstreamAddr, Workload};
+use super::{ClientAddr, Decided, Fault, Identity, OriginalDst, Service, Span, UpstreamAddr, Workload};
 
 /// One request with its answer, or with what it got instead of one.
 #[derive(Debug)]
 pub struct Exchange {
+    /// The number of its connection.
+    pub connection: Option<u64>,
     /// When the request's head had arrived.
     pub began: SystemTime,
     /// Which way it went.
@@ -49,6 +51,8 @@ pub struct Exchange {
     pub duration: Duration,
     /// From the last attempt's beginning to the head of its answer: what the other side took.
     pub upstream_duration: Option<Duration>,
+    /// What policy says of it, where that is anything.
+    pub decided: Option<Box<Decided>>,
     /// Why it went other than it should.
     pub flags: Flags,
     /// What went wrong.

@@ -47,6 +47,8 @@ fields! {
     Time = "time" Always,
     /// Whose log it is.
     Workload = "workload" Always,
+    /// The number of the connection, for `sidestep explain`.
+    Connection = "connection" Always,
     /// `outbound` or `inbound`.
     Direction = "direction" Always,
     /// Who connected.
@@ -59,6 +61,12 @@ fields! {
     Verdict = "verdict" OfConnections,
     /// Why.
     Reason = "reason" OfConnections,
+    /// The rule that policy decided by, `namespace/name[rule]`; `none` where it denies because no `ALLOW` rule matches.
+    Policy = "policy" Always,
+    /// What policies that are only tried (dry-run) would do otherwise.
+    WouldBe = "would_be" Always,
+    /// The rule of an `AUDIT` policy that matches.
+    Audit = "audit" Always,
     /// `direct`, `relay`, `tunnel` or `http`.
     Tier = "tier" Always,
     /// What was spoken.

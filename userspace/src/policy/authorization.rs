@@ -28,7 +28,7 @@ use ipnet::IpNet;
 use super::Subject;
 use crate::model::{Decided, Identity};
 
-use rulebook::Rulebook;
+use rulebook::{Group, Rulebook};
 use seen::Seen;
 
 pub use denials::PlainTextDenials;
@@ -202,6 +202,18 @@ impl Authorization {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.book.is_empty()
+    }
+
+    /// Whether any of them speaks of requests, even if only to tell of them.
+    #[must_use]
+    pub fn reads_requests(&self) -> bool {
+        self.book.reads_requests(|_| true)
+    }
+
+    /// Whether any of those that decide nothing (dry-run, `AUDIT`) speaks of requests.
+    #[must_use]
+    pub fn tells_of_requests(&self) -> bool {
+        self.book.reads_requests(|group| !matches!(group, Group::Deny | Group::Allow))
     }
 
     /// What holds for a call.

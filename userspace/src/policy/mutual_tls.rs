@@ -47,6 +47,12 @@ impl MutualTls {
         Self { probes, ..self }
     }
 
+    /// The ports that plain text may come to as a probe.
+    #[must_use]
+    pub fn probed_ports(&self) -> Vec<u16> {
+        self.probes.iter().map(|probe| probe.port).collect()
+    }
+
     /// What `port` takes.
     #[must_use]
     pub fn mode(&self, port: u16) -> MutualTlsMode {
@@ -56,18 +62,31 @@ impl MutualTls {
     /// What becomes of a connection in plain text from `client` to `port`.
     #[must_use]
     pub fn plain_text(&self, port: u16, client: IpAddr) -> PlainText {
-        if self.mode(port) != MutualTlsMode::Strict {
+        if self.mode(port) != MutualTlsMode::Strict || self.passes_everything(port, client) {
             return PlainText::Admitted;
         }
-        let client = client.to_canonical();
-        let mut passing: Option<Probed> = None;
-        for probe in self.probes.iter().filter(|probe| probe.is_for(port, client)) {
-            match &probe.passes {
-                Passes::Everything => return PlainText::Admitted,
-                Passes::Only(probed) => passing.get_or_insert_default().extend(probed),
+        self.probed(port, client).map_or(PlainText::Refused, PlainText::Probing)
+    }
+
+    /// What of `client` is a probe of `port`, whatever the port takes. Where everything passes nothing in particular is one.
+    #[must_use]
+    pub fn probed(&self, port: u16, client: IpAddr) -> Option<Arc<Probed>> {
+        let mut all: Option<Probed> = None;
+        for probe in self.probes_of(port, client) {
+            if let Passes::Only(probed) = &probe.passes {
+                all.get_or_insert_default().extend(probed);
             }
         }
-        passing.map_or(PlainText::Refused, |probed| PlainText::Probing(Arc::new(probed)))
+        all.map(Arc::new)
+    }
+
+    fn passes_everything(&self, port: u16, client: IpAddr) -> bool {
+        self.probes_of(port, client).any(|probe| probe.passes == Passes::Everything)
+    }
+
+    fn probes_of(&self, port: u16, client: IpAddr) -> impl Iterator<Item = &Probe> {
+        let client = client.to_canonical();
+        self.probes.iter().filter(move |probe| probe.is_for(port, client))
     }
 
     /// Whether plain text from anybody at all may come in to `port`: what can be known without the client's address.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use socket2::Socket;
 
+use super::admission::Admitted;
 use super::canonical;
 use super::dial::{Dial, gone};
 use super::http::intake::{self, Arrival};
@@ -14,7 +15,7 @@ use super::http::peek::Near;
 use super::http::terms::Plan;
 use super::instance::{Alive, Instance};
 use super::leg::Leg;
-use super::probing::{self, Admitted};
+use super::probing::{self, OnlyProbes};
 use super::record::Record;
 use super::relay::{self, Broken, End};
 use super::route::{self, NoRoute, Route, Way};
@@ -41,7 +42,7 @@ pub(super) struct Accepted {
 /// Serves a connection to its end. Sockets are closed before the end is told.
 pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     let instance = &*alive.instance;
-    let mut record = Record::open(instance.observer.clone(), accepted.direction, accepted.client);
+    let mut record = Record::open(&alive, accepted.direction, accepted.client);
     let original = match destination(instance, &accepted) {
         Ok((original, reason)) => {
             record.captured(original, reason);
@@ -52,16 +53,19 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     let terms = instance.http();
     let declared = declared(instance, accepted.direction, original);
     let plan = terms.plan(accepted.direction, original.0.port(), declared);
-    let probing = match admit(instance, &accepted, original) {
-        Ok(Admitted::Fully) => None,
-        Ok(Admitted::Probing(probing)) => Some(probing),
+    let (plan, probing) = match admit(instance, &mut record) {
+        Ok(Admitted::Fully) => (plan, None),
+        Ok(Admitted::ByContent) => (plan.looking(), None),
+        Ok(Admitted::Probing(probing, refused)) => {
+            record.probes();
+            if probing.is_touch_only() {
+                return Box::pin(probing::touch(instance, accepted, original, &refused, record)).await;
+            }
+            // Where nothing but probes is let in, somebody has to look.
+            (Plan::Demand, Some(Box::new(OnlyProbes { probing, refused })))
+        }
         Err(refusal) => return refuse(instance, accepted, record, refusal),
     };
-    if probing.as_ref().is_some_and(|probing| probing.is_touch_only()) {
-        return Box::pin(probing::touch(instance, accepted, original, record)).await;
-    }
-    // Where nothing but probes is let in, somebody has to look.
-    let plan = if probing.is_some() { Plan::Demand } else { plan };
     let routed = route(instance, &accepted, original);
     if !matches!(plan, Plan::Pass(_)) {
         // Requests are told, each for itself, that there is nowhere to go.
@@ -90,6 +94,9 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     }
     if let Plan::Pass(Some(protocol)) = plan {
         record.spoke(protocol, None);
+    }
+    if let Err((reason, fault)) = instance.admit_opaque(&mut record) {
+        return refuse(instance, accepted, record, Refusal { reason, fault });
     }
     let Route { picked, way, service, workload } = match routed {
         Ok(route) => route,
@@ -135,7 +142,7 @@ pub(super) async fn relay_to_the_end(
     address: ClientAddr,
     direction: Direction,
     seat: Seat,
-    mut record: Box<Record>,
+    mut record: Record,
 ) {
     let limits = instance.limits();
     match relay::relay(&client, &served, limits.idle_timeout, &instance.pipes, record.traffic(), seat).await {
@@ -157,7 +164,7 @@ pub(super) async fn relay_to_the_end(
 
 /// Resets a connection that is one more than `limit` allows.
 pub(super) fn turn_away(instance: &Instance, accepted: Accepted, limit: usize) {
-    let mut record = Record::open(instance.observer.clone(), accepted.direction, accepted.client);
+    let mut record = Record::unserved(instance, accepted.direction, accepted.client);
     if let Ok((original, reason)) = destination(instance, &accepted) {
         record.captured(original, reason);
     }
@@ -182,7 +189,7 @@ struct Refusal {
     fault: Fault,
 }
 
-fn refuse(instance: &Instance, accepted: Accepted, record: Box<Record>, refusal: Refusal) {
+fn refuse(instance: &Instance, accepted: Accepted, record: Record, refusal: Refusal) {
     let Refusal { reason, fault } = refusal;
     if let Some(held_back) = instance.refusals.admit(Instant::now()) {
         tracing::warn!(
@@ -206,7 +213,7 @@ pub(super) fn tell_refused(
     direction: Direction,
     reason: Reason,
     fault: Fault,
-    record: Box<Record>,
+    record: Record,
 ) {
     if let Some(held_back) = instance.refusals.admit(Instant::now()) {
         tracing::warn!(
@@ -281,15 +288,11 @@ fn route(instance: &Instance, accepted: &Accepted, original: OriginalDst) -> Res
 }
 
 /// How far a connection is let in.
-fn admit(instance: &Instance, accepted: &Accepted, original: OriginalDst) -> Result<Admitted, Refusal> {
-    if accepted.direction == Direction::Outbound {
+fn admit(instance: &Instance, record: &mut Record) -> Result<Admitted, Refusal> {
+    if record.direction() == Direction::Outbound {
         return Ok(Admitted::Fully);
     }
-    instance.admission.plain_text(accepted.client, original).map_err(|reason| {
-        let message = format!("{original} does not take plain text from {}", accepted.client.0.ip());
-        let source = io::Error::new(io::ErrorKind::PermissionDenied, message);
-        Refusal { reason, fault: Fault::new(Side::Peer, "admit connection", source) }
-    })
+    instance.admit(record).map_err(|(reason, fault)| Refusal { reason, fault })
 }
 
 /// Who is at that end of a connection.

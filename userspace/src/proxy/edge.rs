@@ -145,15 +145,16 @@ pub(super) async fn serve(alive: Alive, edge: Edge, arrived: Arrived) {
 
 /// Resets a connection that is one more than `limit` allows.
 pub(super) fn turn_away(instance: &Instance, edge: &Edge, arrived: Arrived, limit: usize) {
-    let record = open(instance, edge.direction(), &arrived);
+    let mut record = Record::unserved(instance, edge.direction(), arrived.client);
+    record.captured(OriginalDst(arrived.local), Reason::Rule);
     let client = arrived.client;
     drop(Leg::new(arrived.stream));
     fail(instance, record, client, Fault::new(Side::Agent, "admit connection", too_many(limit)).into());
 }
 
 /// What is to be told of a connection.
-fn open(instance: &Instance, direction: Direction, arrived: &Arrived) -> Box<Record> {
-    let mut record = Record::open(instance.observer.clone(), direction, arrived.client);
+fn open(alive: &Alive, direction: Direction, arrived: &Arrived) -> Record {
+    let mut record = Record::open(alive, direction, arrived.client);
     record.captured(OriginalDst(arrived.local), Reason::Rule);
     record
 }
@@ -188,7 +189,7 @@ impl From<Fault> for Refusal {
 }
 
 /// Tells of a connection that went no further. Its sockets are closed by then.
-fn fail(instance: &Instance, record: Box<Record>, client: ClientAddr, refusal: Refusal) {
+fn fail(instance: &Instance, record: Record, client: ClientAddr, refusal: Refusal) {
     let Refusal { reason, fault, .. } = refusal;
     if let Some(held_back) = instance.refusals.admit(Instant::now()) {
         let reason = reason.map(Reason::word);

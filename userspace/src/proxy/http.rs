@@ -11,6 +11,7 @@
 //! - `memory`: what destinations turned out to speak
 //! - `serve`, `front`, `watch`: a client's connection, and what its parts share
 //! - `heads`, `sound`: what is no HTTP that may be forwarded, seen in the bytes and in the request
+//! - `judge`, `under_way`: whether policy lets a request through, now and when it changes
 //! - `screen`: what is let in where only probes are
 //! - `forward`: one request; `choose`: where it goes; `hops`, `own`, `trace`: what it loses and gains on the way
 //! - `delivery`, `target`: the rule that a request meets; `errand`: its attempts; `mirror`: its copies
@@ -39,6 +40,7 @@ pub mod heads;
 mod hops;
 pub(super) mod intake;
 pub(super) mod io;
+mod judge;
 pub(super) mod limit;
 pub(super) mod memory;
 mod mirror;
@@ -58,6 +60,7 @@ mod telling;
 pub(super) mod terms;
 mod trace;
 mod translate;
+pub(super) mod under_way;
 mod upgrade;
 mod watch;
 

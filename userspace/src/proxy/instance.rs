@@ -11,8 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
+use super::admission::Admission;
 use super::balance::Balance;
 use super::edge::LOOKUPS;
+use super::facts::Facts;
 use super::http::HttpTerms;
 use super::http::limit::InFlight;
 use super::http::memory::Memory;
@@ -23,7 +25,7 @@ use super::route::Neighbours;
 use super::throttle::Throttle;
 use super::tunnel::pool::Pool;
 use super::tunnel::tally::{Tally, TunnelCounts};
-use super::tunnel::{Admission, HANDSHAKES, Tunnelling};
+use super::tunnel::{HANDSHAKES, Tunnelling};
 use super::workers::Workers;
 use super::{Entry, Handoffs, Limits};
 use crate::model::{Observer, OriginalDst};
@@ -83,12 +85,20 @@ struct Live {
     next: u64,
     /// Connections numbered below this were cut off.
     cut: u64,
-    /// `None` while a connection is being spawned.
-    tasks: HashMap<u64, Option<AbortHandle>>,
+    tasks: HashMap<u64, Task>,
     /// How many of them are tunnels and not connections.
     tunnels: usize,
     /// How many of them are connections to upstreams that requests share.
     upstreams: usize,
+}
+
+/// One of them.
+#[derive(Default)]
+struct Task {
+    /// Absent while it is being spawned.
+    handle: Option<AbortHandle>,
+    /// What is known of the connection that it serves, if it serves one.
+    facts: Option<Arc<Facts>>,
 }
 
 impl Instance {
@@ -174,8 +184,8 @@ impl Instance {
     pub fn cut_off(&self) {
         let mut live = self.live();
         live.cut = live.next;
-        for task in live.tasks.values().flatten() {
-            task.abort();
+        for handle in live.tasks.values().filter_map(|task| task.handle.as_ref()) {
+            handle.abort();
         }
     }
 
@@ -277,18 +287,32 @@ impl Instance {
             live.upstreams += usize::from(kind == Kind::Upstream);
             let id = live.next;
             live.next += 1;
-            live.tasks.insert(id, None);
+            live.tasks.insert(id, Task::default());
             id
         };
         // Not under the lock: a runtime that shuts down drops the future here and now, and the guard takes the lock.
         let task = runtime.spawn(connection(Alive { instance: Arc::clone(self), id, kind })).abort_handle();
         let mut live = self.live();
-        if id < live.cut {
-            task.abort();
-        }
+        let all = id < live.cut;
         // Gone if the connection is over already.
         if let Some(entry) = live.tasks.get_mut(&id) {
-            *entry = Some(task);
+            if all || entry.facts.as_ref().is_some_and(|facts| facts.is_cut()) {
+                task.abort();
+            }
+            entry.handle = Some(task);
+        }
+    }
+
+    /// What is known of every open connection, with its number.
+    pub(super) fn open(&self) -> Vec<(u64, Arc<Facts>)> {
+        let live = self.live();
+        live.tasks.iter().filter_map(|(id, task)| Some((*id, Arc::clone(task.facts.as_ref()?)))).collect()
+    }
+
+    /// Ends a connection, which is reset.
+    pub(super) fn abort(&self, id: u64) {
+        if let Some(handle) = self.live().tasks.get(&id).and_then(|task| task.handle.as_ref()) {
+            handle.abort();
         }
     }
 
@@ -302,6 +326,20 @@ pub(super) struct Alive {
     pub(super) instance: Arc<Instance>,
     id: u64,
     kind: Kind,
+}
+
+impl Alive {
+    /// Its number.
+    pub(super) const fn number(&self) -> u64 {
+        self.id
+    }
+
+    /// Lets everybody know what is known of the connection.
+    pub(super) fn tell(&self, facts: Arc<Facts>) {
+        if let Some(task) = self.instance.live().tasks.get_mut(&self.id) {
+            task.facts = Some(facts);
+        }
+    }
 }
 
 /// What a task stands for.

@@ -5,22 +5,14 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::admission::{Caller, Refused};
 use super::connection::Accepted;
 use super::dial::{Dial, gone, late};
 use super::edge::exact;
 use super::instance::Instance;
 use super::leg::Leg;
 use super::record::Record;
-use crate::model::{Direction, Fault, OriginalDst, Reason, Side, UpstreamAddr};
-
-/// How far plain text is let in.
-#[derive(Clone)]
-pub enum Admitted {
-    /// Whatever it says.
-    Fully,
-    /// As far as it is a probe.
-    Probing(Arc<dyn Probing>),
-}
+use crate::model::{Direction, Fault, OriginalDst, Side, UpstreamAddr};
 
 /// What is a probe.
 ///
@@ -34,6 +26,14 @@ pub trait Probing: Send + Sync + 'static {
 
     /// Whether the body of a request for health (gRPC) asks for something that may be asked about.
     fn permits_check(&self, body: &[u8]) -> bool;
+}
+
+/// Nothing but probes is let in.
+#[derive(Clone)]
+pub(super) struct OnlyProbes {
+    pub(super) probing: Arc<dyn Probing>,
+    /// How all else is refused.
+    pub(super) refused: Refused,
 }
 
 /// What may be decided of a request before its body is there.
@@ -53,7 +53,8 @@ pub(super) async fn touch(
     instance: &Instance,
     accepted: Accepted,
     original: OriginalDst,
-    mut record: Box<Record>,
+    refused: &Refused,
+    mut record: Record,
 ) {
     let Accepted { seat, leg, second, client, listener, .. } = accepted;
     let upstream = UpstreamAddr(original.0);
@@ -77,12 +78,10 @@ pub(super) async fn touch(
         }
         Ok(Ok(true)) => {
             drop(leg);
-            let message = format!(
-                "{original} takes probes from {} that say nothing, and no other plain text",
-                client.0.ip()
-            );
-            let source = std::io::Error::new(std::io::ErrorKind::PermissionDenied, message);
-            record.refuse(Reason::PlainText, Fault::new(Side::Peer, "admit probe", source));
+            let caller = Caller { identity: None, client };
+            let fault = refused.fault("admit what is no probe", caller, original);
+            record.refused_by(refused.decided.clone());
+            record.refuse(refused.reason, fault);
         }
         Err(_elapsed) => {
             drop(leg);

@@ -2,35 +2,28 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
+use super::admission::Caller;
+use super::facts::{Facts, Standing, State, Talk};
+use super::instance::{Alive, Instance};
 use super::tunnel::baggage::Baggage;
 use crate::model::{
-    ClientAddr, Direction, Ended, Fault, Identity, Observer, OriginalDst, Protocol, Reason, Service, Side,
-    Tier, TraceId, Traffic, UpstreamAddr, Verdict, Workload,
+    ClientAddr, Decided, Direction, Ended, Fault, Identity, Live, Observer, OriginalDst, Protocol, Reason,
+    Service, Side, Tier, TraceId, Traffic, UpstreamAddr, Verdict, Workload,
 };
 
-/// An open connection as the observer will hear of it; dropping it is the connection's end.
-pub(super) struct Record {
+/// An open connection as the observer will hear of it; dropping it is the connection's end. Small, because it is handed from one
+/// future to the next, each of which has room for it.
+pub(super) struct Record(Box<Told>);
+
+/// What is told of it, besides the facts.
+struct Told {
     observer: Arc<dyn Observer>,
-    began: SystemTime,
     since: Instant,
-    direction: Direction,
-    client: ClientAddr,
-    original: Option<OriginalDst>,
-    upstream: Option<UpstreamAddr>,
+    facts: Arc<Facts>,
     verdict: Verdict,
-    reason: Reason,
-    tier: Tier,
-    protocol: Option<Protocol>,
-    sni: Option<Box<str>>,
     requests: u64,
-    source: Option<Identity>,
-    destination: Option<Identity>,
-    trace: Option<TraceId>,
-    peer_workload: Option<String>,
-    peer: Option<Arc<Workload>>,
-    service: Option<Arc<Service>>,
     traffic: Traffic,
     outcome: Outcome,
 }
@@ -46,144 +39,236 @@ enum Outcome {
 }
 
 impl Record {
-    /// Tells the observer that a connection from `client` was accepted. Boxed, because it is handed from one future to
-    /// the next, each of which would have room for it.
-    pub(super) fn open(observer: Arc<dyn Observer>, direction: Direction, client: ClientAddr) -> Box<Self> {
-        observer.opened(direction);
-        Box::new(Self {
+    /// Tells the observer that a connection from `client` was accepted, and whoever asks what is known of it from now on.
+    pub(super) fn open(alive: &Alive, direction: Direction, client: ClientAddr) -> Self {
+        let facts = Facts::new(Some(alive.number()), direction, client);
+        alive.tell(Arc::clone(&facts));
+        Self::of(facts, alive.instance.observer.clone())
+    }
+
+    /// The same of a connection that is not served.
+    pub(super) fn unserved(instance: &Instance, direction: Direction, client: ClientAddr) -> Self {
+        Self::of(Facts::new(None, direction, client), instance.observer.clone())
+    }
+
+    fn of(facts: Arc<Facts>, observer: Arc<dyn Observer>) -> Self {
+        observer.opened(facts.direction);
+        Self(Box::new(Told {
             observer,
-            began: SystemTime::now(),
             since: Instant::now(),
-            direction,
-            client,
-            original: None,
-            upstream: None,
+            facts,
             verdict: Verdict::Proxy,
-            reason: Reason::Default,
-            tier: Tier::Relay,
-            protocol: None,
-            sni: None,
             requests: 0,
-            source: None,
-            destination: None,
-            trace: None,
-            peer_workload: None,
-            peer: None,
-            service: None,
             traffic: Traffic::default(),
             outcome: Outcome::Open,
-        })
+        }))
+    }
+
+    fn learn(&self, learn: impl FnOnce(&mut Live)) {
+        learn(&mut self.0.facts.state().live);
+    }
+
+    /// What is known of it, for all of its requests.
+    pub(super) fn facts(&self) -> &Arc<Facts> {
+        &self.0.facts
+    }
+
+    /// Which way it goes.
+    pub(super) fn direction(&self) -> Direction {
+        self.0.facts.direction
+    }
+
+    /// Who connected.
+    pub(super) fn client(&self) -> ClientAddr {
+        self.0.facts.client
+    }
+
+    /// Where it wanted to go, as far as is known.
+    pub(super) fn original(&self) -> Option<OriginalDst> {
+        self.0.facts.state().live.original
+    }
+
+    /// Who connected proved to be.
+    pub(super) fn source(&self) -> Option<Identity> {
+        self.0.facts.state().live.source_identity.clone()
     }
 
     /// Where it wanted to go, and why it was captured.
-    pub(super) const fn captured(&mut self, original: OriginalDst, reason: Reason) {
-        self.original = Some(original);
-        self.reason = reason;
+    pub(super) fn captured(&mut self, original: OriginalDst, reason: Reason) {
+        self.learn(|live| {
+            live.original = Some(original);
+            live.reason = reason;
+        });
     }
 
     /// Where the instance dials.
-    pub(super) const fn dialling(&mut self, upstream: UpstreamAddr) {
-        self.upstream = Some(upstream);
+    pub(super) fn dialling(&mut self, upstream: UpstreamAddr) {
+        self.learn(|live| live.upstream = Some(upstream));
     }
 
     /// How its bytes move.
-    pub(super) const fn carried(&mut self, tier: Tier) {
-        self.tier = tier;
+    pub(super) fn carried(&mut self, tier: Tier) {
+        self.learn(|live| live.tier = tier);
     }
 
     /// What is spoken on it, and the server name that a TLS client asked for.
     pub(super) fn spoke(&mut self, protocol: Protocol, server_name: Option<Box<str>>) {
-        self.protocol = Some(protocol);
-        self.sni = server_name;
+        self.learn(|live| {
+            live.protocol = Some(protocol);
+            live.sni = server_name;
+        });
     }
 
     /// How many requests it carried.
-    pub(super) const fn carried_requests(&mut self, requests: u64) {
-        self.requests = requests;
+    pub(super) fn carried_requests(&mut self, requests: u64) {
+        self.0.requests = requests;
     }
 
     /// Why it was captured.
-    pub(super) const fn reason(&self) -> Reason {
-        self.reason
+    pub(super) fn reason(&self) -> Reason {
+        self.0.facts.state().live.reason
     }
 
     /// Who both sides are by their certificates.
     pub(super) fn proved(&mut self, source: &Identity, destination: &Identity) {
-        self.source = Some(source.clone());
-        self.destination = Some(destination.clone());
+        self.learn(|live| {
+            live.source_identity = Some(source.clone());
+            live.destination_identity = Some(destination.clone());
+        });
     }
 
     /// The trace that it belongs to.
-    pub(super) const fn traced(&mut self, trace: TraceId) {
-        self.trace = Some(trace);
+    pub(super) fn traced(&mut self, trace: TraceId) {
+        self.learn(|live| live.trace_id = Some(trace));
     }
 
     /// What the other side calls itself.
     pub(super) fn named(&mut self, said: &Baggage) {
         if let Some(workload) = &said.workload {
             let namespace = said.namespace.as_deref().unwrap_or("?");
-            self.peer_workload = Some(format!("{namespace}/{workload}"));
+            self.learn(|live| live.peer_workload = Some(format!("{namespace}/{workload}")));
         }
     }
 
     /// Who is at the other side, and the service that was dialled, as far as the directory knows.
     pub(super) fn known(&mut self, peer: Option<&Arc<Workload>>, service: Option<&Arc<Service>>) {
-        self.peer = peer.cloned();
-        self.service = service.cloned();
+        self.learn(|live| {
+            live.peer = peer.cloned();
+            live.service = service.cloned();
+        });
+    }
+
+    /// Nobody is asked whether it is let in.
+    pub(super) fn exempt(&mut self) {
+        self.0.facts.state().standing = Standing::Exempt;
+    }
+
+    /// Whether nobody is asked.
+    pub(super) fn is_exempt(&self) -> bool {
+        self.0.facts.state().standing == Standing::Exempt
+    }
+
+    /// It is let in as a probe alone.
+    pub(super) fn probes(&mut self) {
+        self.0.facts.state().standing = Standing::Probing;
+    }
+
+    /// Nothing of it is read any more.
+    pub(super) fn turned_opaque(&mut self) {
+        self.0.facts.state().talk = Talk::Opaque;
+    }
+
+    /// Requests are read.
+    pub(super) fn turned_http(&mut self) {
+        self.0.facts.state().talk = Talk::Http;
+    }
+
+    /// What policy says of it, from now on.
+    pub(super) fn ruled(&mut self, decided: Decided) {
+        if decided.says_nothing() {
+            return;
+        }
+        self.0.observer.ruled(&decided);
+        self.learn(|live| live.decided = Some(Box::new(decided)));
+    }
+
+    /// What policy says of its refusal, if it was policy.
+    pub(super) fn refused_by(&mut self, decided: Option<Box<Decided>>) {
+        if let Some(decided) = decided {
+            self.ruled(*decided);
+        }
     }
 
     /// The bytes that moved. They are counted here while they move, so that an aborted connection tells them too.
-    pub(super) const fn traffic(&mut self) -> &mut Traffic {
-        &mut self.traffic
+    pub(super) fn traffic(&mut self) -> &mut Traffic {
+        &mut self.0.traffic
     }
 
     /// Ends it refused, for `reason`.
     pub(super) fn refuse(mut self, reason: Reason, fault: Fault) {
-        self.verdict = Verdict::Deny;
-        self.reason = reason;
-        self.outcome = Outcome::Broken(fault);
+        self.0.verdict = Verdict::Deny;
+        self.learn(|live| live.reason = reason);
+        self.0.outcome = Outcome::Broken(fault);
     }
 
     /// Ends it with a fault.
     pub(super) fn fail(mut self, fault: Fault) {
-        self.outcome = Outcome::Broken(fault);
+        self.0.outcome = Outcome::Broken(fault);
     }
 
     /// Ends it in order.
     pub(super) fn close(mut self) {
-        self.outcome = Outcome::Closed;
+        self.0.outcome = Outcome::Closed;
     }
 }
 
-impl Drop for Record {
+impl Drop for Told {
     fn drop(&mut self) {
+        let State { live, cut, .. } = &mut *self.facts.state();
         let fault = match std::mem::replace(&mut self.outcome, Outcome::Closed) {
             Outcome::Closed => None,
             Outcome::Broken(fault) => Some(fault),
-            Outcome::Open => {
-                let cut_off =
-                    io::Error::new(io::ErrorKind::ConnectionAborted, "the instance stopped before it ended");
-                Some(Fault::new(Side::Agent, "serve connection", cut_off))
-            }
+            Outcome::Open => Some(match (cut.clone(), live.original) {
+                (Some(refused), Some(original)) => {
+                    let caller = Caller { identity: live.source_identity.as_ref(), client: live.client };
+                    let fault = refused.fault("let connection go on", caller, original);
+                    self.verdict = Verdict::Deny;
+                    live.reason = refused.reason;
+                    if let Some(decided) = refused.decided {
+                        self.observer.ruled(&decided);
+                        live.decided = Some(decided);
+                    }
+                    fault
+                }
+                _ => {
+                    let cut_off = io::Error::new(
+                        io::ErrorKind::ConnectionAborted,
+                        "the instance stopped before it ended",
+                    );
+                    Fault::new(Side::Agent, "serve connection", cut_off)
+                }
+            }),
         };
         self.observer.ended(Ended {
-            began: self.began,
-            direction: self.direction,
-            client: Some(self.client),
-            original: self.original,
-            upstream: self.upstream,
+            connection: self.facts.connection,
+            began: live.began,
+            direction: live.direction,
+            client: Some(live.client),
+            original: live.original,
+            upstream: live.upstream,
             verdict: self.verdict,
-            reason: self.reason,
-            tier: self.tier,
-            protocol: self.protocol,
-            sni: self.sni.take(),
+            reason: live.reason,
+            tier: live.tier,
+            protocol: live.protocol,
+            sni: live.sni.take(),
             requests: self.requests,
-            source_identity: self.source.take(),
-            destination_identity: self.destination.take(),
-            peer: self.peer.take(),
-            service: self.service.take(),
-            peer_workload: self.peer_workload.take(),
-            trace_id: self.trace,
+            source_identity: live.source_identity.take(),
+            destination_identity: live.destination_identity.take(),
+            peer: live.peer.take(),
+            service: live.service.take(),
+            peer_workload: live.peer_workload.take(),
+            trace_id: live.trace_id,
+            decided: live.decided.take(),
             traffic: self.traffic,
             duration: self.since.elapsed(),
             fault,

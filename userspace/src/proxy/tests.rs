@@ -8,6 +8,7 @@ mod endings;
 mod http;
 mod lifecycle;
 mod pinned;
+mod policy;
 mod tunnel;
 
 use std::io;
@@ -19,8 +20,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Admission, Entry, Handoffs, Instance, Limits, Listening, Surroundings, Workers};
-use crate::model::{ClientAddr, Direction, Ended, Exchange, Identity, Observer, OriginalDst, Reason};
+use super::{
+    Admission, Asked, Caller, Entry, Handoffs, Instance, Limits, Listening, Probing, Refused, Surroundings,
+    Workers,
+};
+use crate::model::{
+    AmbiguousPath, ClientAddr, Decided, Direction, Ended, Exchange, Identity, Observer, OriginalDst, Reason,
+};
 
 /// How long anything here may take before it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,17 +80,30 @@ struct Admitted {
 }
 
 impl Admission for Admitted {
-    fn plain_text(&self, _client: ClientAddr, _original: OriginalDst) -> Result<super::Admitted, Reason> {
-        self.plain_text.map_or(Ok(super::Admitted::Fully), Err)
+    fn admit(&self, caller: Caller<'_>, _original: OriginalDst) -> Result<super::Admitted, Refused> {
+        let refused = if caller.identity.is_some() { self.tunnelled } else { self.plain_text };
+        refused.map_or(Ok(super::Admitted::Fully), |reason| Err(Refused { reason, decided: None }))
     }
 
-    fn tunnelled(
+    fn opaque(&self, _caller: Caller<'_>, _original: OriginalDst) -> Decided {
+        Decided::default()
+    }
+
+    fn request(
         &self,
-        _source: &Identity,
-        _client: ClientAddr,
+        _caller: Caller<'_>,
         _original: OriginalDst,
-    ) -> Result<(), Reason> {
-        self.tunnelled.map_or(Ok(()), Err)
+        _asked: Asked<'_>,
+    ) -> Result<Decided, AmbiguousPath> {
+        Ok(Decided::default())
+    }
+
+    fn reads_requests(&self) -> bool {
+        false
+    }
+
+    fn probes(&self, _caller: Caller<'_>, _original: OriginalDst) -> Option<Arc<dyn Probing>> {
+        None
     }
 
     fn outbound(&self, destination: SocketAddr) -> Result<(), Reason> {
@@ -134,11 +153,21 @@ impl Bench {
     }
 
     fn on(workers: Workers, entry: Entry, limits: Limits, handoffs: Fixed) -> Self {
+        Self::held_to(Arc::new(Admitted::default()), workers, entry, limits, handoffs)
+    }
+
+    fn held_to(
+        admission: Arc<dyn Admission>,
+        workers: Workers,
+        entry: Entry,
+        limits: Limits,
+        handoffs: Fixed,
+    ) -> Self {
         let (handoffs, seen) = (Arc::new(handoffs), Arc::new(Seen::default()));
         let surroundings = Surroundings {
             handoffs: handoffs.clone(),
             observer: seen.clone(),
-            admission: Arc::new(Admitted::default()),
+            admission,
             tunnelling: None,
             workers,
         };

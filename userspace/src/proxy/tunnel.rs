@@ -40,8 +40,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
 use super::instance::Instance;
-use super::probing::Admitted;
-use crate::model::{ClientAddr, Identity, OriginalDst, Reason};
+use crate::model::Identity;
 
 /// What proves who we are, and who others are.
 ///
@@ -76,27 +75,6 @@ pub trait Credentials: Send + Sync + 'static {
 
     /// Changes whenever chains are worth verifying again.
     fn changes(&self) -> watch::Receiver<u64>;
-}
-
-/// Who may connect to the workload, and to whom it may.
-pub trait Admission: Send + Sync + 'static {
-    /// How far a plain-text connection from `client` to `original` is let in.
-    ///
-    /// # Errors
-    /// Why it is not.
-    fn plain_text(&self, client: ClientAddr, original: OriginalDst) -> Result<Admitted, Reason>;
-
-    /// Whether a connection through the tunnel is let in.
-    ///
-    /// # Errors
-    /// Why it is not.
-    fn tunnelled(&self, source: &Identity, client: ClientAddr, original: OriginalDst) -> Result<(), Reason>;
-
-    /// Whether the instance may dial `destination` for its workload, where no hook of the kernel was asked.
-    ///
-    /// # Errors
-    /// Why it may not.
-    fn outbound(&self, destination: SocketAddr) -> Result<(), Reason>;
 }
 
 /// What a workload needs to speak through tunnels.

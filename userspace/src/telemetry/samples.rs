@@ -9,6 +9,7 @@ use crate::model::*;
 /// An outbound connection that was relayed and ended well.
 pub(crate) fn relayed() -> Ended {
     Ended {
+        connection: Some(7),
         began: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
         direction: Direction::Outbound,
         client: Some(ClientAddr("10.0.0.5:40000".parse().unwrap())),
@@ -26,6 +27,7 @@ pub(crate) fn relayed() -> Ended {
         service: None,
         peer_workload: None,
         trace_id: None,
+        decided: None,
         traffic: Traffic { sent: 78, received: 1234 },
         duration: Duration::from_nanos(1_234_567),
         fault: None,
@@ -58,6 +60,7 @@ pub(crate) fn unreachable() -> Ended {
 /// A `connect()` that the kernel refused.
 pub(crate) fn denied() -> Ended {
     Ended {
+        connection: None,
         client: None,
         upstream: None,
         verdict: Verdict::Deny,
@@ -71,6 +74,7 @@ pub(crate) fn denied() -> Ended {
 /// A request that the workload made of a service in the mesh, and that was answered.
 pub(crate) fn asked() -> Exchange {
     Exchange {
+        connection: Some(7),
         began: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
         direction: Direction::Outbound,
         client: ClientAddr("10.0.0.5:40000".parse().unwrap()),
@@ -100,6 +104,7 @@ pub(crate) fn asked() -> Exchange {
         answer_bytes: 1234,
         duration: Duration::from_nanos(7_234_567),
         upstream_duration: Some(Duration::from_nanos(5_000_999)),
+        decided: None,
         flags: Flags::default(),
         fault: None,
     }

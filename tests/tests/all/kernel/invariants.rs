@@ -101,7 +101,7 @@ fn invariant_4_a_handoff_is_never_guessed() {
 }
 
 /// Ports of the IPv4 listeners in a namespace, but that of the admin address (proc_net_tcp.rst).
-fn listening_ports(pod: &Pod) -> Vec<u16> {
+pub(super) fn listening_ports(pod: &Pod) -> Vec<u16> {
     const LISTEN: &str = "0A";
     let table = pod.namespace.inside(|| std::fs::read_to_string("/proc/thread-self/net/tcp"));
     let table = table.unwrap_or_else(|error| panic!("read the table of TCP sockets: {error}"));

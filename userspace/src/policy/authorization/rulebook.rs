@@ -44,6 +44,8 @@ pub(super) struct Rulebook {
     pub(super) would_allow: bool,
     /// Whether anybody asks for service accounts.
     accounts: bool,
+    /// Of each group whether a rule of it speaks of requests.
+    reading: [bool; GROUPS.len()],
     by_request: Index,
     /// Without the rules that do not look at the connection.
     by_connection: Index,
@@ -110,6 +112,8 @@ impl Rulebook {
             rules,
             ..Self::default()
         };
+        let reads = |group| book.rules(group).iter().flat_map(Rule::tests).any(Test::reads_requests);
+        book.reading = GROUPS.map(reads);
         book.opaque = book.say(Said::Opaque);
         book.unknown = book.say(Said::Unknown);
         book
@@ -136,6 +140,11 @@ impl Rulebook {
     /// Whether anybody asks for service accounts.
     pub(super) const fn reads_accounts(&self) -> bool {
         self.accounts
+    }
+
+    /// Whether a rule of these groups speaks of requests.
+    pub(super) fn reads_requests(&self, meant: impl Fn(Group) -> bool) -> bool {
+        GROUPS.into_iter().zip(self.reading).any(|(group, reads)| reads && meant(group))
     }
 
     /// Which rules match.

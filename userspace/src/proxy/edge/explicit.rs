@@ -113,7 +113,7 @@ pub(in crate::proxy) async fn find(
 /// Serves a connection to its end.
 pub(super) async fn serve(alive: Alive, arrived: Arrived) {
     let instance = Arc::clone(&alive.instance);
-    let mut record = open(&instance, Direction::Outbound, &arrived);
+    let mut record = open(&alive, Direction::Outbound, &arrived);
     let Arrived { seat, stream, second, client, local } = arrived;
     drop(second);
     let leg = Leg::new(stream);
@@ -140,8 +140,7 @@ pub(super) async fn serve(alive: Alive, arrived: Arrived) {
         }
         Ok(first) => {
             record.carried(Tier::Http);
-            let mut front =
-                Front::new(&instance, terms, seat, Direction::Outbound, client, OriginalDst(local));
+            let mut front = Front::new(&instance, terms, seat, &record, OriginalDst(local));
             front.target = Target::OfRequest;
             speak(Arc::new(front), Carrier::Socket(leg), Bytes::from(first), Protocol::Http1, record).await;
             drop(alive);
@@ -174,7 +173,7 @@ async fn connect(
     client: ClientAddr,
     local: std::net::SocketAddr,
     patience: Duration,
-    mut record: Box<Record>,
+    mut record: Record,
 ) {
     let instance = Arc::clone(&alive.instance);
     let head =
@@ -288,7 +287,7 @@ fn wanted(head: &[u8]) -> Option<Remote> {
     target.parse().ok()
 }
 
-async fn turn_down(instance: &Instance, leg: Leg, client: ClientAddr, lost: Lost, record: Box<Record>) {
+async fn turn_down(instance: &Instance, leg: Leg, client: ClientAddr, lost: Lost, record: Record) {
     say(&leg, &lost).await;
     leg.end();
     let refusal = Refusal::new(Side::Workload, "find route", lost.text);

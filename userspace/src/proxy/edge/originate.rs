@@ -31,7 +31,7 @@ const UNREAD: usize = 256 << 10;
 /// Serves a connection to its end.
 pub(super) async fn serve(alive: &Alive, origination: &Origination, arrived: Arrived) {
     let instance = &*alive.instance;
-    let mut record = open(instance, Direction::Outbound, &arrived);
+    let mut record = open(alive, Direction::Outbound, &arrived);
     let Arrived { seat, stream, second, client, local } = arrived;
     let leg = Leg::new(stream);
     let limits = instance.limits();

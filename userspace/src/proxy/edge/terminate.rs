@@ -18,7 +18,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::pump::{Truncation, pump};
 use super::{Arrived, Refusal, Termination, fail, open};
-use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Protocol, Reason, Side, Tier};
+use crate::model::{ClientAddr, Direction, Fault, OriginalDst, Protocol, Side, Tier};
+use crate::proxy::admission::{Admitted, Caller};
 use crate::proxy::connection::blame;
 use crate::proxy::dial::{Dial, gone, late};
 use crate::proxy::http::front::Front;
@@ -27,18 +28,21 @@ use crate::proxy::http::io::Carrier;
 use crate::proxy::http::{HttpTerms, Looking};
 use crate::proxy::instance::{Alive, Instance};
 use crate::proxy::leg::Leg;
-use crate::proxy::probing::Admitted;
+use crate::proxy::record::Record;
 use crate::proxy::relay::{Broken, End};
 
 /// Serves a connection to its end.
 pub(super) async fn serve(alive: Alive, termination: &Termination, arrived: Arrived) {
     let instance = &*alive.instance;
-    let mut record = open(instance, Direction::Inbound, &arrived);
+    let mut record = open(&alive, Direction::Inbound, &arrived);
     let Arrived { seat, stream, second, client, local } = arrived;
-    if let Err(refusal) = admit(instance, client, OriginalDst(local)) {
-        drop(Leg::new(stream));
-        return fail(instance, record, client, refusal);
-    }
+    let admitted = match admit(instance, client, OriginalDst(local), &mut record) {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            drop(Leg::new(stream));
+            return fail(instance, record, client, refusal);
+        }
+    };
     let limits = instance.limits();
     let patience = limits.connect_timeout;
     let shaken = timeout(patience, async {
@@ -53,14 +57,19 @@ pub(super) async fn serve(alive: Alive, termination: &Termination, arrived: Arri
             return fail(instance, record, client, Fault::new(Side::Peer, "shake hands", source).into());
         }
     };
-    if let Some((protocol, app)) = spoken(&secured, termination, &instance.http()) {
+    if let Some((protocol, app)) = spoken(&secured, termination, &admitted, &instance.http()) {
         record.carried(Tier::Http);
         let (terms, original) = (instance.http(), OriginalDst(termination.to.0));
-        let mut front = Front::new(&alive.instance, terms, seat, Direction::Inbound, client, original);
+        let mut front = Front::new(&alive.instance, terms, seat, &record, original);
         front.spoken = Some(app);
         drop(second);
         return speak(Arc::new(front), Carrier::Other(Box::new(secured)), Bytes::new(), protocol, record)
             .await;
+    }
+    if let Err((reason, fault)) = instance.admit_opaque(&mut record) {
+        drop(secured);
+        let refusal = Refusal { reason: Some(reason), fault, answer: None };
+        return fail(instance, record, client, refusal);
     }
     record.dialling(termination.to);
     let dial = Dial {
@@ -96,40 +105,45 @@ pub(super) async fn serve(alive: Alive, termination: &Termination, arrived: Arri
     drop(seat);
 }
 
-/// What the client speaks and what the app does, if requests are to be looked at: where HTTP is looked for at all, and where the
-/// client was promised HTTP/2, which not every app speaks.
+/// What the client speaks and what the app does, if requests are to be looked at: where HTTP is looked for at all, where policy
+/// wants to know what is asked, and where the client was promised HTTP/2, which not every app speaks.
 fn spoken(
     secured: &Terminated,
     termination: &Termination,
+    admitted: &Admitted,
     terms: &HttpTerms,
 ) -> Option<(Protocol, Protocol)> {
     let app = termination.app?;
+    let looked_at = terms.inbound != Looking::Off || matches!(admitted, Admitted::ByContent);
     match (secured.stream.get_ref().1.alpn_protocol(), app) {
         (Some(b"h2"), app) => Some((Protocol::Http2, app)),
-        (_, Protocol::Http1) if terms.inbound != Looking::Off => Some((Protocol::Http1, app)),
+        (_, Protocol::Http1) if looked_at => Some((Protocol::Http1, app)),
         _ => None,
     }
 }
 
-/// Whether `client` may come in by `local`. Whoever is in the workload itself may: no hook of the kernel asks for it either.
-fn admit(instance: &Instance, client: ClientAddr, local: OriginalDst) -> Result<(), Refusal> {
+/// How far `client` may come in by `local`. Whoever is in the workload itself may: no hook of the kernel asks for it either.
+fn admit(
+    instance: &Instance,
+    client: ClientAddr,
+    local: OriginalDst,
+    record: &mut Record,
+) -> Result<Admitted, Refusal> {
     if client.0.ip().is_loopback() || client.0.ip() == local.0.ip() {
-        return Ok(());
+        record.exempt();
+        return Ok(Admitted::Fully);
     }
-    let admitted = instance.admission.plain_text(client, local).and_then(|admitted| match admitted {
-        Admitted::Fully => Ok(()),
+    let refused = |reason, fault| Refusal { reason: Some(reason), fault, answer: None };
+    match instance.admit(record).map_err(|(reason, fault)| refused(reason, fault))? {
         // Probes are for the app's own ports.
-        Admitted::Probing(_) => Err(Reason::PlainText),
-    });
-    admitted.map_err(|reason| {
-        let message = format!("{local} does not take what is not of the mesh from {}", client.0.ip());
-        let source = io::Error::new(io::ErrorKind::PermissionDenied, message);
-        Refusal {
-            reason: Some(reason),
-            fault: Fault::new(Side::Peer, "admit connection", source),
-            answer: None,
+        Admitted::Probing(_, why) => {
+            let caller = Caller { identity: None, client };
+            let fault = why.fault("admit connection", caller, local);
+            record.refused_by(why.decided);
+            Err(refused(why.reason, fault))
         }
-    })
+        admitted @ (Admitted::Fully | Admitted::ByContent) => Ok(admitted),
+    }
 }
 
 /// A client's connection, which is reset when it is closed before it was told that all has been said.

@@ -22,10 +22,11 @@ use super::dialling::{Unreached, address};
 use super::failure;
 use super::front::Front;
 use super::hops;
+use super::judge::{deny, judge};
 use super::own;
 use super::pool::{Key, Lent, Sender};
 use super::screen::{Screened, screen};
-use super::sound;
+use super::sound::{self, Unsound};
 use super::telling::Telling;
 use super::trace;
 use super::translate;
@@ -75,11 +76,15 @@ pub(super) async fn answer(
         );
         return Ok(own::refuse(telling, version, unsound.status, unsound.message));
     }
-    let body = match screen(&front, &parts, body).await {
+    let judged = match judge(&front, &parts, &mut telling) {
+        Ok(judged) => judged,
+        Err(Unsound { status, message }) => return Ok(own::refuse(telling, version, status, message)),
+    };
+    let body = match screen(&front, judged, &parts, body).await {
         Ok(body) => body,
-        Err(denied) => {
-            telling.failed(Flag::Denied, None);
-            return Ok(own::refuse(telling, version, StatusCode::FORBIDDEN, denied));
+        Err(refused) => {
+            let Unsound { status, message } = deny(&front, refused, &mut telling);
+            return Ok(own::refuse(telling, version, status, message));
         }
     };
     let wish = Wish::of(&parts);

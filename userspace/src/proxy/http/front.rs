@@ -10,8 +10,11 @@ use super::terms::HttpTerms;
 use super::upgrade::Agreed;
 use super::watch::Watch;
 use crate::model::{ClientAddr, Direction, Identity, OriginalDst, Protocol, Workload};
+use crate::proxy::admission::Caller;
+use crate::proxy::facts::{Facts, Standing, State};
 use crate::proxy::instance::Instance;
-use crate::proxy::probing::Probing;
+use crate::proxy::probing::OnlyProbes;
+use crate::proxy::record::Record;
 use crate::proxy::workers::Seat;
 
 /// One client's connection.
@@ -28,7 +31,9 @@ pub(in crate::proxy) struct Front {
     /// The client, if the directory knows it.
     pub(in crate::proxy) peer: Option<Arc<Workload>>,
     /// What alone is let in, if not everything is.
-    pub(in crate::proxy) probing: Option<Arc<dyn Probing>>,
+    pub(in crate::proxy) probing: Option<Box<OnlyProbes>>,
+    /// What is known of the connection.
+    pub(in crate::proxy) facts: Arc<Facts>,
     /// Connections to upstreams: the worker's, or inbound its own, because the app sees the client in them.
     pub(in crate::proxy) pool: Arc<Pool>,
     pub(in crate::proxy) watch: Arc<Watch>,
@@ -58,10 +63,20 @@ impl Front {
         instance: &Arc<Instance>,
         terms: Arc<HttpTerms>,
         seat: Seat,
-        direction: Direction,
-        client: ClientAddr,
+        record: &Record,
         original: OriginalDst,
     ) -> Self {
+        Self::of(instance, terms, seat, record.facts(), original)
+    }
+
+    fn of(
+        instance: &Arc<Instance>,
+        terms: Arc<HttpTerms>,
+        seat: Seat,
+        facts: &Arc<Facts>,
+        original: OriginalDst,
+    ) -> Self {
+        let Facts { direction, client, .. } = **facts;
         let pool = match direction {
             Direction::Outbound => Arc::clone(seat.pool()),
             Direction::Inbound => Arc::default(),
@@ -76,6 +91,7 @@ impl Front {
             proved: None,
             peer: None,
             probing: None,
+            facts: Arc::clone(facts),
             pool,
             watch: Arc::default(),
             since: None,
@@ -89,9 +105,19 @@ impl Front {
     /// The same connection for a request that goes to `original`.
     pub(super) fn towards(&self, original: OriginalDst) -> Self {
         let seat = self.seat.another();
-        let new =
-            Self::new(&self.instance, Arc::clone(&self.terms), seat, self.direction, self.client, original);
+        let new = Self::of(&self.instance, Arc::clone(&self.terms), seat, &self.facts, original);
         Self { watch: Arc::clone(&self.watch), agreed: Arc::clone(&self.agreed), ..new }
+    }
+
+    /// Whose connection it is, as policy sees it.
+    pub(super) fn caller(&self) -> Caller<'_> {
+        Caller { identity: self.proved.as_ref().map(|(source, _)| source), client: self.client }
+    }
+
+    /// Where policy sees its requests go; absent where nobody is asked.
+    pub(super) fn judged_at(&self) -> Option<OriginalDst> {
+        let State { live, standing, .. } = &*self.facts.state();
+        live.original.filter(|_| *standing != Standing::Exempt)
     }
 
     /// Keeps what was chosen and dialled before there was a request.

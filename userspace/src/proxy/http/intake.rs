@@ -28,7 +28,7 @@ use crate::model::{ClientAddr, Direction, Fault, Identity, OriginalDst, Protocol
 use crate::proxy::connection::{self, blame};
 use crate::proxy::dial::{Dial, gone};
 use crate::proxy::instance::Alive;
-use crate::proxy::probing::Probing;
+use crate::proxy::probing::OnlyProbes;
 use crate::proxy::record::Record;
 use crate::proxy::relay::End;
 use crate::proxy::route::{NoRoute, Way};
@@ -48,14 +48,14 @@ pub(in crate::proxy) struct Arrival {
     /// The client, if it is known by more than its address.
     pub(in crate::proxy) peer: Option<Arc<Workload>>,
     /// What alone is let in, if not everything is.
-    pub(in crate::proxy) probing: Option<Arc<dyn Probing>>,
+    pub(in crate::proxy) probing: Option<Box<OnlyProbes>>,
     pub(in crate::proxy) terms: Arc<HttpTerms>,
     pub(in crate::proxy) plan: Plan,
     /// Where it goes if it is not HTTP, and its first request if it is.
     pub(in crate::proxy) routed: Result<Endpoint, NoRoute>,
     /// The upstream, where it had to be reached before.
     pub(in crate::proxy) far: Option<Far>,
-    pub(in crate::proxy) record: Box<Record>,
+    pub(in crate::proxy) record: Record,
 }
 
 /// Finds out what a connection is and serves it to its end.
@@ -119,7 +119,7 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
                 peer,
                 probing,
                 since,
-                ..Front::new(instance, terms, seat, direction, client, original)
+                ..Front::new(instance, terms, seat, &record, original)
             });
             let begun = begin(alive, front, near, routed, far, protocol, record);
             match runtime {
@@ -129,6 +129,11 @@ pub(in crate::proxy) async fn take(mut arrival: Arrival) {
         }
         Decision::Pass(protocol, server_name) => {
             record.spoke(protocol, server_name);
+            if let Err((reason, fault)) = instance.admit_opaque(&mut record) {
+                drop(near);
+                drop(far);
+                return connection::tell_refused(instance, client, direction, reason, fault, record);
+            }
             let far = match (far, routed) {
                 (Some(Ok(far)), routed) => {
                     if let Ok(endpoint) = &routed {
@@ -247,7 +252,7 @@ async fn begin(
     routed: Result<Endpoint, NoRoute>,
     far: Option<Result<Far, Fault>>,
     protocol: Protocol,
-    record: Box<Record>,
+    record: Record,
 ) {
     Box::pin(prepare(&front, routed, far, protocol)).await;
     let carrier = match near {
@@ -287,8 +292,9 @@ pub(in crate::proxy) async fn speak(
     carrier: Carrier,
     early: Bytes,
     protocol: Protocol,
-    record: Box<Record>,
+    mut record: Record,
 ) {
+    record.turned_http();
     let mut spoken = Speaking { record: Some(record), watch: Arc::clone(&front.watch) };
     let served = serve(Arc::clone(&front), carrier, early, protocol).await;
     let Some(record) = spoken.take() else { return };
@@ -303,12 +309,12 @@ pub(in crate::proxy) async fn speak(
 
 /// The record of a connection whose counts are elsewhere while it lives; dropped, it tells them too.
 struct Speaking {
-    record: Option<Box<Record>>,
+    record: Option<Record>,
     watch: Arc<Watch>,
 }
 
 impl Speaking {
-    fn take(&mut self) -> Option<Box<Record>> {
+    fn take(&mut self) -> Option<Record> {
         let mut record = self.record.take()?;
         record.carried_requests(self.watch.requests());
         let (sent, received) = self.watch.traffic();
@@ -331,7 +337,7 @@ pub(in crate::proxy) async fn pass(
     far: Far,
     client: ClientAddr,
     direction: Direction,
-    record: Box<Record>,
+    record: Record,
 ) {
     let instance = &alive.instance;
     match (near, far) {

@@ -7,8 +7,10 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::timeout;
 
 use super::front::Front;
+use super::judge::Judged;
 use super::upgrade::Wish;
-use crate::proxy::probing::Permit;
+use crate::proxy::admission::Refused;
+use crate::proxy::probing::{OnlyProbes, Permit};
 
 /// Bytes that a request for health may have: a name, and what is around it.
 const LONGEST_CHECK: usize = 256;
@@ -24,11 +26,17 @@ pub(super) enum Screened {
 /// Lets a request of `front` in, if it may come in.
 ///
 /// # Errors
-/// What the client is told.
-pub(super) async fn screen(front: &Front, parts: &Parts, body: Incoming) -> Result<Screened, &'static str> {
-    const REFUSED: &str =
-        "only probes are let in here in plain text: exactly the declared paths and services";
-    let Some(probing) = &front.probing else { return Ok(Screened::Unread(body)) };
+/// How it is refused.
+pub(super) async fn screen(
+    front: &Front,
+    judged: Judged,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Screened, Refused> {
+    let (probing, refused) = match judged {
+        Judged::Allowed => return Ok(Screened::Unread(body)),
+        Judged::OnlyAs(OnlyProbes { probing, refused }) => (probing, refused),
+    };
     // A target of HTTP/1 that names another host is for a proxy, which this is not.
     let absolute = parts.version != Version::HTTP_2 && parts.uri.authority().is_some();
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
@@ -38,11 +46,11 @@ pub(super) async fn screen(front: &Front, parts: &Parts, body: Incoming) -> Resu
         Permit::IfItsBodyIs if plain && parts.version == Version::HTTP_2 && parts.method == Method::POST => {
             let collecting = Limited::new(body, LONGEST_CHECK).collect();
             let Ok(Ok(collected)) = timeout(front.terms.header_timeout, collecting).await else {
-                return Err(REFUSED);
+                return Err(refused);
             };
             let bytes = collected.to_bytes();
-            if probing.permits_check(&bytes) { Ok(Screened::Whole(bytes)) } else { Err(REFUSED) }
+            if probing.permits_check(&bytes) { Ok(Screened::Whole(bytes)) } else { Err(refused) }
         }
-        _ => Err(REFUSED),
+        _ => Err(refused),
     }
 }

@@ -10,10 +10,12 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::front::Front;
 use super::standing::Permit;
+use super::under_way::Held;
 use crate::model::{
-    Answer, Direction, Exchange, Fault, Flag, Flags, Identity, Request as Asked, RequestKind, Service, Span,
-    UpstreamAddr, Workload,
+    Answer, Decided, Direction, Exchange, Fault, Flag, Flags, Identity, Request as Asked, RequestKind,
+    Service, Span, UpstreamAddr, Workload,
 };
+use crate::proxy::admission::Refused;
 use crate::proxy::balance::Picked;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,6 +33,8 @@ pub(in crate::proxy) struct Telling {
     picked: Option<Picked>,
     /// A place among those that a limit leaves to its service.
     permit: Option<Permit>,
+    /// Its place among those that may have to be asked about again.
+    held: Option<Arc<Held>>,
     /// Bytes from and to the client before what it carries besides HTTP.
     carried: Option<(u64, u64)>,
     whole: bool,
@@ -42,6 +46,7 @@ impl Telling {
         front.watch.begin_request();
         let (source_identity, destination_identity) = front.proved.clone().unzip();
         let exchange = Exchange {
+            connection: front.facts.connection,
             began: SystemTime::now(),
             direction: front.direction,
             client: front.client,
@@ -60,6 +65,7 @@ impl Telling {
             answer_bytes: 0,
             duration: std::time::Duration::ZERO,
             upstream_duration: None,
+            decided: None,
             flags: Flags::default(),
             fault: None,
         };
@@ -71,6 +77,7 @@ impl Telling {
             uploaded: None,
             picked: None,
             permit: None,
+            held: None,
             carried: None,
             whole: false,
         }
@@ -79,6 +86,38 @@ impl Telling {
     fn change(&mut self, change: impl FnOnce(&mut Exchange)) {
         if let Some(exchange) = &mut self.exchange {
             change(exchange);
+        }
+    }
+
+    /// Policy may be asked about it from now on; its head is kept if it is given.
+    pub(super) fn enter(&mut self, head: Option<&Parts>) {
+        self.held = Some(self.front.facts.under_way.enter(head));
+    }
+
+    /// What policy says of it.
+    pub(super) fn ruled(&mut self, decided: Decided) {
+        if decided.says_nothing() {
+            return;
+        }
+        self.front.instance.observer.ruled(&decided);
+        self.change(|exchange| exchange.decided = Some(Box::new(decided)));
+    }
+
+    /// If it is ended because policy does not let it through any more, that is told.
+    fn note_cut(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let front = Arc::clone(&self.front);
+        front.facts.under_way.leave(&held);
+        let cut = match held.was_cut() {
+            Some(decided) => Some(Refused::by_policy(decided.clone())),
+            None => front.facts.state().cut.clone(),
+        };
+        if let Some(refused) = cut.filter(|_| !self.whole) {
+            let original = front.judged_at().unwrap_or(front.original);
+            self.failed(Flag::Denied, Some(refused.fault("let request go on", front.caller(), original)));
+            if let Some(decided) = refused.decided {
+                self.ruled(*decided);
+            }
         }
     }
 
@@ -211,6 +250,7 @@ impl Drop for Telling {
     fn drop(&mut self) {
         self.front.watch.end_request();
         self.front.instance.requests.leave();
+        self.note_cut();
         let Some(mut exchange) = self.exchange.take() else { return };
         if !self.whole && exchange.flags == Flags::default() {
             exchange.flags.raise(Flag::DownstreamGone);

@@ -67,6 +67,16 @@ pub(in crate::proxy) enum Plan {
     Demand,
 }
 
+impl Plan {
+    /// The same where what is said makes a difference, so that somebody looks wherever there may be something to see.
+    pub(in crate::proxy) const fn looking(self) -> Self {
+        match self {
+            Self::Pass(None | Some(Protocol::Http1 | Protocol::Http2)) => Self::Look,
+            Self::Pass(Some(_)) | Self::Look | Self::Demand => self,
+        }
+    }
+}
+
 impl HttpTerms {
     /// What is to be done with a connection to `port` that is declared to speak `declared`.
     pub(in crate::proxy) fn plan(&self, direction: Direction, port: u16, declared: Option<Protocol>) -> Plan {
@@ -75,8 +85,8 @@ impl HttpTerms {
             Direction::Inbound => (self.inbound, self.ports.get(&port).copied().or(declared)),
         };
         match (looking, declared) {
-            (Looking::Off, declared) => Plan::Pass(declared),
             _ if self.opaque_ports.contains(&port) => Plan::Pass(Some(Protocol::Opaque)),
+            (Looking::Off, declared) => Plan::Pass(declared),
             (_, Some(Protocol::Http1 | Protocol::Http2)) => Plan::Demand,
             // TLS is looked at for its server name alone, which costs nothing where the rest is looked at anyway.
             (Looking::Detect, None | Some(Protocol::Tls)) => Plan::Look,

@@ -31,7 +31,7 @@ pub(in crate::proxy) async fn carry(
     client: Leg,
     address: ClientAddr,
     hop: Hop,
-    mut record: Box<Record>,
+    mut record: Record,
 ) {
     record.carried(Tier::Tunnel);
     record.dialling(UpstreamAddr(hop.tunnel));
@@ -112,7 +112,7 @@ pub(in crate::proxy) async fn relay(
     seat: Seat,
     client: Leg,
     opened: Tunnelled,
-    mut record: Box<Record>,
+    mut record: Record,
 ) {
     let Tunnelled { channel, source, destination, said, trace, address, seat: tunnel } = opened;
     record.carried(Tier::Tunnel);
@@ -215,7 +215,7 @@ mod tests {
             client: Leg,
             address: ClientAddr,
             hop: Hop,
-            record: Box<Record>,
+            record: Record,
         ) -> impl Future<Output = ()> {
             carry(instance, seat, client, address, hop, record)
         }

@@ -37,7 +37,7 @@ pub(in crate::proxy) async fn relay_to_the_end(
     direction: Direction,
     mut channel: Channel,
     idle: Duration,
-    mut record: Box<Record>,
+    mut record: Record,
 ) {
     let Traffic { sent, received } = record.traffic();
     let (near, moved) = match direction {

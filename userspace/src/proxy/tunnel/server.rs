@@ -79,7 +79,7 @@ fn refuse(instance: &Instance, client: ClientAddr, local: SocketAddr, fault: Fau
     if let Some(held_back) = instance.refusals.admit(Instant::now()) {
         tracing::warn!(%client, %fault, held_back, "tunnel refused");
     }
-    let mut record = Record::open(instance.observer.clone(), Direction::Inbound, client);
+    let mut record = Record::unserved(instance, Direction::Inbound, client);
     record.captured(OriginalDst(local), Reason::Tunnel);
     record.carried(Tier::Tunnel);
     record.refuse(Reason::Tunnel, fault);

@@ -18,8 +18,9 @@ use super::message::{self, Connect};
 use super::relay::relay_to_the_end;
 use super::server::Peer;
 use super::{fault, of_h2};
-use crate::model::{ClientAddr, Direction, Fault, Reason, Side, TUNNEL_PORT, Tier, UpstreamAddr};
-use crate::proxy::connection::too_many;
+use crate::model::{Direction, Fault, Reason, Side, TUNNEL_PORT, Tier, UpstreamAddr};
+use crate::proxy::admission::Admitted;
+use crate::proxy::connection::{self, too_many};
 use crate::proxy::dial::Dial;
 use crate::proxy::http::dialling::Far;
 use crate::proxy::http::intake::{self, Arrival};
@@ -46,7 +47,7 @@ pub(super) async fn serve(
     let connect = message::read(&request);
     let forwarded = connect.as_ref().ok().and_then(|connect| connect.forwarded_for);
     let client = message::client(peer.client.0, forwarded);
-    let mut record = Record::open(instance.observer.clone(), Direction::Inbound, client);
+    let mut record = Record::open(&alive, Direction::Inbound, client);
     record.carried(Tier::Tunnel);
     record.proved(&peer.identity, &peer.ourselves);
     let connect =
@@ -57,10 +58,10 @@ pub(super) async fn serve(
         if let Some(trace) = connect.trace {
             record.traced(trace.trace);
         }
-        admit(&alive, &peer, &connect, client).map(|()| connect)
+        admit(&alive, &peer, &connect, &mut record).map(|admitted| (connect, admitted))
     });
-    let connect = match admitted {
-        Ok(connect) => connect,
+    let (connect, admitted) = match admitted {
+        Ok(admitted) => admitted,
         Err(refusal) => {
             answer(&mut respond, refusal.status);
             if let Some(held_back) = instance.refusals.admit(Instant::now()) {
@@ -70,6 +71,17 @@ pub(super) async fn serve(
             return record.refuse(refusal.reason, refusal.fault);
         }
     };
+    let terms = instance.http();
+    let mut plan = terms.plan(Direction::Inbound, connect.target.0.port(), None);
+    if matches!(admitted, Admitted::ByContent) {
+        plan = plan.looking();
+    }
+    if let Plan::Pass(_) = plan
+        && let Err((reason, fault)) = instance.admit_opaque(&mut record)
+    {
+        answer(&mut respond, StatusCode::UNAUTHORIZED);
+        return connection::tell_refused(instance, client, Direction::Inbound, reason, fault, record);
+    }
     let upstream = UpstreamAddr(connect.target.0);
     record.dialling(upstream);
     let limits = instance.limits();
@@ -92,8 +104,6 @@ pub(super) async fn serve(
         Err(error) => return record.fail(Fault::new(Side::Peer, "answer", of_h2(error))),
     };
     let channel = Channel::new(send, request.into_body());
-    let terms = instance.http();
-    let plan = terms.plan(Direction::Inbound, connect.target.0.port(), None);
     if let Plan::Pass(declared) = plan {
         if let Some(protocol) = declared {
             record.spoke(protocol, None);
@@ -136,7 +146,7 @@ impl Refusal {
     }
 }
 
-fn admit(alive: &Alive, peer: &Peer, connect: &Connect, client: ClientAddr) -> Result<(), Refusal> {
+fn admit(alive: &Alive, peer: &Peer, connect: &Connect, record: &mut Record) -> Result<Admitted, Refusal> {
     let instance = &*alive.instance;
     let target = connect.target;
     if target.0.ip() != peer.local.ip() {
@@ -157,9 +167,10 @@ fn admit(alive: &Alive, peer: &Peer, connect: &Connect, client: ClientAddr) -> R
         let message = too_many(limit).to_string();
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Tunnel, Side::Agent, message));
     }
-    instance.admission.tunnelled(&peer.identity, client, target).map_err(|reason| {
-        let message = format!("{} is not let in to {target}", peer.identity);
-        Refusal::new(StatusCode::UNAUTHORIZED, reason, Side::Peer, message)
+    instance.admit(record).map_err(|(reason, fault)| Refusal {
+        status: StatusCode::UNAUTHORIZED,
+        reason,
+        fault,
     })
 }
 

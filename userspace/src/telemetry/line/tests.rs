@@ -2,6 +2,7 @@
 
 use super::super::samples;
 use super::*;
+use crate::model::{Decided, RuleName, Ruling};
 
 fn line(format: Format, selected: Option<Vec<Field>>, event: &Event) -> String {
     let mut out = String::new();
@@ -29,9 +30,9 @@ fn text(event: &Event) -> String {
 fn a_connections_json_has_every_key_in_a_stable_order() {
     assert_eq!(
         json(&connection(samples::relayed())),
-        "{\"time\":\"2023-11-14T22:13:20.123456Z\",\"workload\":\"web\",\"direction\":\"outbound\",\
+        "{\"time\":\"2023-11-14T22:13:20.123456Z\",\"workload\":\"web\",\"connection\":7,\"direction\":\"outbound\",\
          \"source\":\"10.0.0.5:40000\",\"original_destination\":\"10.0.0.9:80\",\"upstream\":\"10.0.0.9:80\",\
-         \"verdict\":\"proxy\",\"reason\":\"rule\",\"tier\":\"relay\",\"protocol\":null,\"sni\":null,\"requests\":0,\
+         \"verdict\":\"proxy\",\"reason\":\"rule\",\"policy\":null,\"would_be\":null,\"audit\":null,\"tier\":\"relay\",\"protocol\":null,\"sni\":null,\"requests\":0,\
          \"service\":null,\"source_principal\":null,\"destination_principal\":null,\"peer_workload\":null,\
          \"trace_id\":null,\"bytes_sent\":78,\"bytes_received\":1234,\"duration_ms\":1.234,\"error\":null,\
          \"error_side\":null}\n"
@@ -42,9 +43,9 @@ fn a_connections_json_has_every_key_in_a_stable_order() {
 fn a_requests_json_has_every_key_in_a_stable_order() {
     assert_eq!(
         json(&request(samples::asked())),
-        "{\"time\":\"2023-11-14T22:13:20.123456Z\",\"workload\":\"web\",\"direction\":\"outbound\",\
+        "{\"time\":\"2023-11-14T22:13:20.123456Z\",\"workload\":\"web\",\"connection\":7,\"direction\":\"outbound\",\
          \"source\":\"10.0.0.5:40000\",\"original_destination\":\"10.96.0.10:80\",\"upstream\":\"10.0.0.9:8080\",\
-         \"tier\":\"http\",\"protocol\":\"http/1.1\",\"method\":\"GET\",\"authority\":\"db.shop\",\
+         \"policy\":null,\"would_be\":null,\"audit\":null,\"tier\":\"http\",\"protocol\":\"http/1.1\",\"method\":\"GET\",\"authority\":\"db.shop\",\
          \"path\":\"/items?id=7\",\"status\":200,\"grpc_status\":null,\"response_flags\":\"-\",\
          \"route\":\"shop/db/1\",\"service\":\"db.shop.svc.cluster.local\",\
          \"source_principal\":\"spiffe://cluster.local/ns/shop/sa/web\",\
@@ -91,6 +92,33 @@ fn a_tunnelled_connection_tells_who_was_at_either_end() {
     );
     let line = text(&tunnelled);
     assert!(line.ends_with(" ms  cluster.local/ns/shop/sa/web => cluster.local/ns/shop/sa/db\n"), "{line}");
+}
+
+#[test]
+fn what_policy_says_is_told_with_the_rule_that_says_so() {
+    let rule = |name: &str| Some(RuleName { policy: name.into(), rule: 2 });
+    let decided = Decided {
+        ruling: Ruling::Denied(None),
+        would_be: Some(Ruling::Allowed(rule("shop/new"))),
+        audited: rule("shop/watch"),
+    };
+    let denied = connection(Ended { decided: Some(Box::new(decided)), ..samples::tunnelled() });
+    let line = json(&denied);
+    assert!(
+        line.contains("\"policy\":\"none\",\"would_be\":\"allowed:shop/new[2]\",\"audit\":\"shop/watch[2]\""),
+        "{line}"
+    );
+    let line = text(&denied);
+    assert!(line.contains("  denied by default, as no rule allows it  audited by shop/watch[2]"), "{line}");
+    let would_be = Some(Ruling::Denied(rule("shop/no")));
+    let decided = Decided { ruling: Ruling::Allowed(rule("shop/yes")), would_be, audited: None };
+    let tried = request(Exchange { decided: Some(Box::new(decided)), ..samples::asked() });
+    let line = json(&tried);
+    assert!(
+        line.contains("\"policy\":\"shop/yes[2]\",\"would_be\":\"denied:shop/no[2]\",\"audit\":null"),
+        "{line}"
+    );
+    assert!(text(&tried).contains("  would be denied by shop/no[2]"), "{}", text(&tried));
 }
 
 #[test]

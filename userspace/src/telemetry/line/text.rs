@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::time::{self, Clock};
 use super::value::Value;
 use super::{Event, escape, json};
-use crate::model::{Direction, Ended, Exchange, Fault, Field, Identity};
+use crate::model::{Decided, Direction, Ended, Exchange, Fault, Field, Identity, Ruling};
 
 /// Bytes of an error, and of what was asked, that are told.
 const MOST: usize = 512;
@@ -61,6 +61,7 @@ fn connection(out: &mut String, ended: &Ended, clock: &mut Clock) {
         out.push_str("  for ");
         escape::push(out, sni, MOST);
     }
+    policy(out, ended.decided.as_deref());
     identities(out, ended.source_identity.as_ref(), ended.destination_identity.as_ref());
     fault(out, ended.fault.as_ref());
 }
@@ -94,6 +95,7 @@ fn request(out: &mut String, exchange: &Exchange, clock: &mut Clock) {
     if exchange.span.known() {
         let _infallible = write!(out, "  trace {}", exchange.span.own.trace);
     }
+    policy(out, exchange.decided.as_deref());
     identities(out, exchange.source_identity.as_ref(), exchange.destination_identity.as_ref());
     fault(out, exchange.fault.as_ref());
 }
@@ -113,6 +115,22 @@ fn milliseconds(duration: std::time::Duration) -> String {
     let mut text = String::new();
     time::push_milliseconds(&mut text, duration);
     text
+}
+
+/// What decided against it, or would.
+fn policy(out: &mut String, decided: Option<&Decided>) {
+    let Some(Decided { ruling, would_be, audited }) = decided else { return };
+    let name = |ruling: &Ruling| {
+        ruling.rule().map_or_else(|| "default, as no rule allows it".to_owned(), ToString::to_string)
+    };
+    let _infallible = match (ruling, would_be) {
+        (Ruling::Denied(_), _) => write!(out, "  denied by {}", name(ruling)),
+        (_, Some(would_be @ Ruling::Denied(_))) => write!(out, "  would be denied by {}", name(would_be)),
+        (Ruling::Allowed(_), _) => Ok(()),
+    };
+    if let Some(rule) = audited {
+        let _infallible = write!(out, "  audited by {rule}");
+    }
 }
 
 fn identities(out: &mut String, source: Option<&Identity>, destination: Option<&Identity>) {

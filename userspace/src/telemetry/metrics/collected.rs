@@ -10,7 +10,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use crate::model::{Direction, Reason, Verdict};
 
 /// A counter that is kept elsewhere, as it stands now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     /// Verdicts that the kernel gave.
     Verdicts {
@@ -70,6 +70,15 @@ pub enum Row {
     CertificateExpiry(i64),
     /// When the certificate is to be replaced, in seconds since 1970.
     CertificateRotation(i64),
+    /// Decisions of policies that said other than yes.
+    PolicyDecisions {
+        /// `namespace/name`, or `none` where no `ALLOW` rule matched.
+        policy: Arc<str>,
+        /// `denied`, `would_deny`, `would_allow` or `audited`.
+        effect: &'static str,
+        /// How many.
+        count: u64,
+    },
     /// Resources that are not valid, as the configuration stands.
     ResourcesRejected(u64),
 }
@@ -150,6 +159,7 @@ struct Families {
     expiry: IntGaugeVec,
     rotation: IntGaugeVec,
     rejected: IntGauge,
+    decisions: IntCounterVec,
 }
 
 impl Families {
@@ -230,10 +240,17 @@ impl Families {
                 "sidestep_resources_rejected",
                 "Resources of the files in routes: that are not valid; the log says which and why.",
             )?,
+            decisions: IntCounterVec::new(
+                Opts::new(
+                    "sidestep_policy_decisions_total",
+                    "Connections and requests that a policy denied, would deny or allow (dry-run), or audited.",
+                ),
+                &["policy", "effect"],
+            )?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 16] {
+    fn all(&self) -> [&dyn Collector; 17] {
         [
             &self.verdicts,
             &self.captures,
@@ -251,6 +268,7 @@ impl Families {
             &self.expiry,
             &self.rotation,
             &self.rejected,
+            &self.decisions,
         ]
     }
 
@@ -282,6 +300,9 @@ impl Families {
             }
             Row::CertificateExpiry(at) => self.expiry.with_label_values(NONE).set(at),
             Row::CertificateRotation(at) => self.rotation.with_label_values(NONE).set(at),
+            Row::PolicyDecisions { policy, effect, count } => {
+                self.decisions.with_label_values(&[&*policy, effect]).inc_by(count);
+            }
             Row::ResourcesRejected(count) => self.rejected.add(i64::try_from(count).unwrap_or(i64::MAX)),
         }
     }
