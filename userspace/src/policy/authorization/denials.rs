@@ -8,6 +8,8 @@
 //! Of the prefixes that the policies name, one contains another or they have nothing in common. What lies in a prefix and in
 //! none of the longer ones is therefore treated alike throughout, and one lookup of the longest prefix tells what holds.
 
+mod descent;
+
 use std::collections::{BTreeMap, HashSet};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -20,6 +22,7 @@ use super::rulebook::{Group, Rulebook};
 use crate::policy::compile::position;
 use crate::policy::ports::PortSet;
 use crate::policy::{Compiled, CompiledPrefix, Decision, PortDecision, PortSpan};
+use descent::Descent;
 
 /// What the kernel may refuse by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,21 +41,20 @@ pub(super) fn find(book: &Rulebook, spared: &[u16]) -> PlainTextDenials {
     let denied = reaches(Group::Deny, Certainty::Sure);
     let allowed = book.allows.then(|| reaches(Group::Allow, Certainty::Possible));
     let spared: PortSet = spared.iter().map(|&port| PortSpan::one(port)).collect();
+    let decided = spared.not();
 
+    let mut denying = Descent::new(&denied);
+    let mut allowing = allowed.as_deref().map(Descent::new);
     let mut prefixes: Vec<CompiledPrefix> = Vec::new();
     let mut tables: HashSet<Vec<PortDecision>> = HashSet::new();
     // Indices into `prefixes`: those that contain the one at hand, the longest last.
     let mut ancestors: Vec<usize> = Vec::new();
     for net in named(denied.iter().chain(allowed.iter().flatten())) {
-        let union = |reaches: &[Reach<'_>]| {
-            let ports = reaches.iter().filter(|reach| reach.contains(&net)).map(|reach| &reach.ports);
-            ports.fold(PortSet::default(), |all, ports| all.or(ports))
-        };
-        let mut ports = union(&denied);
-        if let Some(allowed) = &allowed {
-            ports = ports.or(&union(allowed).not());
+        let mut ports = denying.ports(net);
+        if let Some(allowing) = &mut allowing {
+            ports = ports.or(&allowing.ports(net).not());
         }
-        let mut decision = refusing(&ports.and(&spared.not()));
+        let mut decision = refusing(&ports.and(&decided));
         if let Decision::ByPort(ranges) = &decision
             && !tables.contains(ranges)
         {
