@@ -1,7 +1,7 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`: one file per command
+//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `serving`: a workload being served, from start to drain
 //! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
@@ -18,10 +18,12 @@ mod check;
 mod cleanup;
 mod ebpf;
 mod edge;
+mod explain;
 mod follower;
 mod foreign;
 mod identity;
 mod iptables;
+mod lint;
 mod listeners;
 mod observing;
 mod refusals;
@@ -39,7 +41,7 @@ use clap::Parser;
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command, EXIT_CONFIG};
+use crate::cli::{Cli, Command, EXIT_CONFIG, PolicyCommand};
 use crate::config::ConfigError;
 
 /// Does what the command line asks for.
@@ -75,6 +77,11 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Cleanup(args) => cleanup::clean(&args).map(|()| ExitCode::SUCCESS),
         Command::Certs(args) => complete(certs::show(args)).map(|()| ExitCode::SUCCESS),
         Command::Ca(args) => ca::perform(&args).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
+        Command::Policy(args) => {
+            let PolicyCommand::Lint(args) = &args.command;
+            Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
     }
 }
 

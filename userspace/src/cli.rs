@@ -7,8 +7,10 @@ mod ca;
 mod capture;
 mod certs;
 mod choice;
+mod explain;
 mod maintain;
 mod overrides;
+mod policy;
 mod run;
 mod sidecar;
 
@@ -18,8 +20,11 @@ use tracing_subscriber::EnvFilter;
 pub use ca::{CaArgs, CaCommand, InitArgs, IssueArgs};
 pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
+pub use explain::{Destination, ExplainArgs, Header, RunningArgs, Who};
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
 pub use overrides::Overrides;
+
+pub use policy::{LintArgs, PolicyArgs, PolicyCommand};
 pub use run::{CommandLine, RunArgs};
 pub use sidecar::SidecarArgs;
 
@@ -36,7 +41,7 @@ pub struct Cli {
 
     /// What to log on standard error: a level, or levels by module
     ///
-    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs` and `ca`, so
+    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `explain` and `policy`, so
     /// that output stays readable, and info for all else.
     #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
     log: Option<String>,
@@ -87,6 +92,13 @@ pub enum Command {
     ///
     /// In production, certificates come from cert-manager, SPIRE, or an authority that your own tools keep.
     Ca(CaArgs),
+    /// Say what becomes of a connection or a request, and what says so
+    ///
+    /// Hook, verdict, reason, policy and rule, tier and identities: of what a configuration file would decide, or of a
+    /// connection that is open.
+    Explain(ExplainArgs),
+    /// Look at policies before they are in force
+    Policy(PolicyArgs),
 }
 
 impl Cli {
@@ -95,7 +107,14 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         match (&self.log, &self.command) {
             (Some(filter), _) => filter,
-            (None, Command::Run(_) | Command::Certs(_) | Command::Ca(_)) => "warn",
+            (
+                None,
+                Command::Run(_)
+                | Command::Certs(_)
+                | Command::Ca(_)
+                | Command::Policy(_)
+                | Command::Explain(_),
+            ) => "warn",
             (None, _) => "info",
         }
     }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub use choice::Choice;
 pub use error::{ConfigError, Place};
 pub use inbound::InboundPorts;
+pub use istio::{Finding, Lint, Weight, lint};
 pub use resources::{Rejected, ResourceKey, Resources};
 pub use settings::{
     AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, HttpSettings,

@@ -11,6 +11,7 @@ mod http;
 mod instructions;
 mod laptop;
 mod podman;
+mod policy;
 mod readme;
 mod rootfs;
 mod server;

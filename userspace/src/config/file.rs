@@ -138,7 +138,7 @@ impl Document {
             edge: edge.settings(admin.as_ref(), part)?,
             workload: self.workload.map(|Value(name)| name),
             capture: self.capture.unwrap_or_default().settings(),
-            outbound: self.outbound.unwrap_or_default().settings(part)?,
+            outbound: self.outbound.unwrap_or_default().settings(&directory, part)?,
             inbound,
             relay: self.relay.unwrap_or_default().settings(),
             tunnel: self.tunnel.unwrap_or_default().settings(),

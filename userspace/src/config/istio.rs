@@ -5,46 +5,26 @@
 //! What the resources mean together is known by [`crate::policy`].
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_saphyr::Location;
 
-use super::value::Value;
 use super::yaml::Part;
 use super::{Choice, ConfigError};
 use crate::policy::{Authorization, AuthorizationPolicy, MutualTls, PeerAuthentication, Subject};
 
+mod advice;
 mod authorization;
 pub(super) mod destination;
+mod document;
 mod findings;
+mod lint;
 mod peer;
 mod selector;
 
-use authorization::WrittenPolicy;
-use findings::Findings;
-use peer::WrittenPeerAuthentication;
-
-/// The beginning of every document, whatever else is in it.
-#[derive(Debug, Deserialize)]
-#[serde(expecting = "a Kubernetes object")]
-struct Head {
-    kind: Value<Kind>,
-}
-
-/// The kinds that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    AuthorizationPolicy,
-    PeerAuthentication,
-}
-
-impl Choice for Kind {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("AuthorizationPolicy", Self::AuthorizationPolicy),
-        ("PeerAuthentication", Self::PeerAuthentication),
-    ];
-}
+use document::{Document, Key, Policy};
+pub use lint::{Finding, Lint, Weight, lint};
 
 /// The one group of policies; its versions are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +42,34 @@ pub(super) struct Policies {
     authorizations: Vec<AuthorizationPolicy>,
     /// What cannot be done here, each with the place in `authorizations` of the policy that asks for it.
     unsupported: Vec<(usize, ConfigError)>,
-    /// In which file each was found.
-    files: HashMap<(Kind, String, String), PathBuf>,
+    names: Names,
+}
+
+/// In which file each policy was found.
+#[derive(Debug, Default)]
+struct Names(HashMap<Key, PathBuf>);
+
+impl Names {
+    /// Remembers a policy.
+    ///
+    /// # Errors
+    ///
+    /// It was found before.
+    fn expect_new(&mut self, key: Key, part: Part<'_>, at: Location) -> Result<(), ConfigError> {
+        match self.0.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(part.file.to_owned());
+                Ok(())
+            }
+            Entry::Occupied(entry) => {
+                let (Key { namespace, name, .. }, file) = (entry.key(), entry.get().display());
+                let message = format!(
+                    "expected every resource once, found {namespace}/{name} again (the other is in {file})"
+                );
+                Err(part.invalid(at, "metadata", message))
+            }
+        }
+    }
 }
 
 impl Policies {
@@ -74,26 +80,13 @@ impl Policies {
     /// Whatever is not a policy, and one that was read before.
     pub(super) fn read(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
         for part in Part::whole(file, text).documents() {
-            let Some(head) = part.read::<Head>()? else { continue };
-            // It was read before, so that it is not empty.
-            let empty = || part.invalid(Location::UNKNOWN, "", "expected a policy, found nothing");
-            match head.kind.0 {
-                Kind::PeerAuthentication => {
-                    let written = part.read::<WrittenPeerAuthentication>()?.ok_or_else(empty)?;
-                    let at = written.metadata.referenced;
-                    let mut findings = Findings::new(part);
-                    let policy = written.policy(&mut findings);
-                    findings.valid()?;
-                    self.expect_new((head.kind.0, &policy.namespace, &policy.name), part, at)?;
-                    self.peers.push(policy);
-                }
-                Kind::AuthorizationPolicy => {
-                    let written = part.read::<WrittenPolicy>()?.ok_or_else(empty)?;
-                    let at = written.metadata.referenced;
-                    let mut findings = Findings::new(part);
-                    let policy = written.policy(&mut findings);
-                    let unsupported = findings.valid()?;
-                    self.expect_new((head.kind.0, &policy.namespace, &policy.name), part, at)?;
+            let Some(document) = Document::read(part)? else { continue };
+            let key = document.key();
+            let unsupported = document.findings.valid()?;
+            self.names.expect_new(key, part, document.at)?;
+            match document.policy {
+                Policy::Peer(policy) => self.peers.push(policy),
+                Policy::Authorization(policy) => {
                     let index = self.authorizations.len();
                     self.unsupported.extend(unsupported.into_iter().map(|error| (index, error)));
                     self.authorizations.push(policy);
@@ -118,21 +111,6 @@ impl Policies {
         }
         let authorization = Authorization::of(&self.authorizations, subject);
         Ok((MutualTls::decide(&self.peers, subject), authorization))
-    }
-
-    fn expect_new(
-        &mut self,
-        (kind, namespace, name): (Kind, &str, &str),
-        part: Part<'_>,
-        at: Location,
-    ) -> Result<(), ConfigError> {
-        let key = (kind, namespace.to_owned(), name.to_owned());
-        let Some(other) = self.files.insert(key, part.file.to_owned()) else { return Ok(()) };
-        let message = format!(
-            "expected every resource once, found {namespace}/{name} again (the other is in {})",
-            other.display()
-        );
-        Err(part.invalid(at, "metadata", message))
     }
 }
 

@@ -197,7 +197,9 @@ fn a_wrong_rule_is_named_with_its_place() {
     );
     refused(
         "outbound:\n  rules:\n  - deny:\n",
-        "3:5: outbound.rules[0].deny: expected CIDR[:port[-port]] or a list of CIDR[:port[-port]], found nothing",
+        "3:5: outbound.rules[0].deny: expected CIDR[:port[-port]], service:HOSTNAME[:port[-port]] or \
+         workload:NAMESPACE/NAME[:port[-port]] or a list of CIDR[:port[-port]], service:HOSTNAME[:port[-port]] or \
+         workload:NAMESPACE/NAME[:port[-port]], found nothing",
     );
     refused(
         "outbound:\n  rules: 10.0.0.0/8\n",

@@ -16,10 +16,12 @@ use super::{Choice, LogDestination, WorkloadName};
 use crate::model::{Host, Identity, Remote, TrustDomain};
 use crate::policy::{PortSpan, Target};
 
+mod destination;
 mod http;
 mod mesh;
 mod tracing;
 
+pub(super) use destination::WrittenTarget;
 pub(super) use http::HeaderSize;
 pub(super) use mesh::{Hostname, Lifetime, Network, Port, ProbePath, SocketPath};
 pub(super) use tracing::Ratio;

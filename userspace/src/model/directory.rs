@@ -128,6 +128,11 @@ impl Directory {
         self.workloads.get(&address)
     }
 
+    /// Every workload, with each of its addresses.
+    pub fn workloads(&self) -> impl Iterator<Item = (IpAddr, &Arc<Workload>)> {
+        self.workloads.iter().map(|(&address, workload)| (address, workload))
+    }
+
     /// Every service, once for each of its addresses.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values()

@@ -8,6 +8,7 @@ mod endings;
 mod http;
 mod lifecycle;
 mod pinned;
+mod policy;
 mod tunnel;
 
 use std::io;
@@ -152,11 +153,21 @@ impl Bench {
     }
 
     fn on(workers: Workers, entry: Entry, limits: Limits, handoffs: Fixed) -> Self {
+        Self::held_to(Arc::new(Admitted::default()), workers, entry, limits, handoffs)
+    }
+
+    fn held_to(
+        admission: Arc<dyn Admission>,
+        workers: Workers,
+        entry: Entry,
+        limits: Limits,
+        handoffs: Fixed,
+    ) -> Self {
         let (handoffs, seen) = (Arc::new(handoffs), Arc::new(Seen::default()));
         let surroundings = Surroundings {
             handoffs: handoffs.clone(),
             observer: seen.clone(),
-            admission: Arc::new(Admitted::default()),
+            admission,
             tunnelling: None,
             workers,
         };

@@ -126,6 +126,12 @@ struct Spot<'a> {
 }
 
 impl WrittenPolicy {
+    /// Where each of its rules stands.
+    pub(super) fn rules(&self) -> Vec<Location> {
+        let rules = self.spec.as_ref().and_then(|spec| spec.rules.as_ref()).into_iter().flatten();
+        rules.map(|rule| rule.referenced).collect()
+    }
+
     /// The policy, as far as it is one that can be decided.
     pub(super) fn policy(self, findings: &mut Findings<'_>) -> AuthorizationPolicy {
         let (metadata, spec) = (self.metadata.value, self.spec.unwrap_or_default());

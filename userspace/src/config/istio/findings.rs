@@ -9,9 +9,11 @@ use crate::config::yaml::Part;
 
 /// What was found so far.
 pub(super) struct Findings<'a> {
-    part: Part<'a>,
-    invalid: Vec<ConfigError>,
-    unsupported: Vec<ConfigError>,
+    pub(super) part: Part<'a>,
+    /// What makes it no policy in anybody's eyes.
+    pub(super) invalid: Vec<ConfigError>,
+    /// What it asks for that cannot be done here.
+    pub(super) unsupported: Vec<ConfigError>,
 }
 
 impl<'a> Findings<'a> {

@@ -1,6 +1,7 @@
 //! Policies as people have them, and what is not one.
 
 mod authorization;
+mod lint;
 mod peer;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sidestep_abi::verdict::Verdict;
+
 use super::{Config, config, parse, refused};
 use crate::config::{CertificateSource, IdentitySettings, Unknown};
 use crate::model::{Destination, OriginalDst, Reach};
@@ -186,6 +188,49 @@ fn a_wrong_workload_or_service_is_named_with_its_place() {
         ),
     ] {
         refused(&text, message);
+    }
+}
+
+const NAMED: &str = "workloads:
+  - { name: db-0, namespace: shop, service-account: db, addresses: [ 10.0.0.9, \"fd00::9\" ] }
+services:
+  - { hostname: db.shop, addresses: [ 10.96.0.10 ], ports: [ { port: 5432 }, { port: 80 } ], endpoints: [ 10.0.0.9 ] }
+";
+
+#[test]
+fn rules_may_name_services_and_workloads() {
+    let verdict = |rules: &str, destination: &str| {
+        let config = config(&format!("{IDENTITY}{NAMED}outbound: {{ default: deny, rules: [ {rules} ] }}\n"));
+        config.outbound.rules.decide(destination.parse().expect("an address")).0
+    };
+    for (rules, destination, expected) in [
+        ("proxy: service:db.shop", "10.96.0.10:5432", Verdict::Proxy),
+        ("proxy: service:db.shop", "10.96.0.10:80", Verdict::Proxy),
+        ("proxy: service:db.shop", "10.96.0.10:81", Verdict::Deny),
+        ("proxy: service:db.shop", "10.0.0.9:5432", Verdict::Deny),
+        ("direct: [ \"service:db.shop:80-90\" ]", "10.96.0.10:80", Verdict::Direct),
+        ("direct: [ \"service:db.shop:80-90\" ]", "10.96.0.10:5432", Verdict::Deny),
+        ("proxy: 10.96.0.0/16, deny: service:db.shop", "10.96.0.10:81", Verdict::Deny),
+        ("proxy: workload:shop/db-0", "10.0.0.9:1", Verdict::Proxy),
+        ("proxy: workload:shop/db-0", "[fd00::9]:1", Verdict::Proxy),
+        ("proxy: \"workload:shop/db-0:80\"", "[fd00::9]:81", Verdict::Deny),
+    ] {
+        let rules = rules.replace(", deny:", " }, { deny:");
+        assert_eq!(verdict(&format!("{{ {rules} }}"), destination), expected, "{rules}: {destination}");
+    }
+}
+
+#[test]
+fn a_rule_whose_name_nobody_has_is_named_with_its_place() {
+    for (target, message) in [
+        ("service:db", "expected a service of the section services, found \"db\", which is none"),
+        ("workload:n/db-0", "expected a workload of the section workloads, found n/db-0, which is none"),
+        ("workload:db-0", "expected workload:NAMESPACE/NAME[:port[-port]], found \"workload:db-0\""),
+        ("service:db.shop:81", "expected a port of the service db.shop, found none of 81"),
+    ] {
+        let text = format!("{NAMED}outbound: {{ rules: [ {{ deny: \"{target}\" }} ] }}\n");
+        let text = format!("{IDENTITY}{text}");
+        refused(&text, &format!("6:30: outbound.rules[0].deny: {message}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::config::value::Scalar;
-use crate::policy::{PathPattern, Pattern, PortSpan, Target, TemplatePart};
+use crate::policy::{PathPattern, Pattern, PortSpan, Target};
 
 impl Scalar for Pattern {
     fn expected() -> String {
@@ -18,43 +18,16 @@ impl Scalar for Pattern {
     }
 }
 
-/// One segment, and any number of them.
-const OPERATORS: [&str; 2] = ["{*}", "{**}"];
-
 impl Scalar for PathPattern {
     fn expected() -> String {
         "a path such as /exact, /prefix*, */suffix, /a/{*}/b or /a/{**}".to_owned()
     }
 
-    /// Text with an operator in it is a template ("Operation" in Istio's reference): an operator is a whole segment, nothing
-    /// else has a brace or a star, and no operator follows `{**}`.
     fn read(text: &str) -> Result<Self, String> {
-        if !OPERATORS.iter().any(|operator| text.contains(operator)) {
-            return Pattern::read(text)
-                .map(Self::Text)
-                .map_err(|_| format!("expected {}, found none", Self::expected()));
+        if text.is_empty() {
+            return Err(format!("expected {}, found none", Self::expected()));
         }
-        let wrong = |expected: &str| format!("expected {expected}, found {text:?}");
-        let rest = text.strip_prefix('/').ok_or_else(|| wrong("a template that begins with /"))?;
-        let mut parts = Vec::new();
-        for segment in rest.split('/') {
-            let part = match segment {
-                "{*}" => TemplatePart::One,
-                "{**}" => TemplatePart::Many,
-                _ if segment.contains(['*', '{', '}']) => {
-                    return Err(wrong(
-                        "{*} and {**} as whole segments, and no other *, { or } in a template",
-                    ));
-                }
-                plain => TemplatePart::Segment(plain.into()),
-            };
-            let operator = !matches!(part, TemplatePart::Segment(_));
-            if operator && parts.contains(&TemplatePart::Many) {
-                return Err(wrong("{**} as the last operator of a template"));
-            }
-            parts.push(part);
-        }
-        Ok(Self::Template(parts))
+        Self::new(text).map_err(|error| error.to_string())
     }
 }
 

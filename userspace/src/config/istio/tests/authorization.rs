@@ -256,13 +256,13 @@ fn what_is_no_policy_is_named_with_its_place() {
         ),
         (
             rules("  - to: [ { operation: { paths: [ \"/a/{*}b\" ] } } ]\n"),
-            "6:35: spec.rules[0].to[0].operation.paths[0]: expected {*} and {**} as whole segments, and no other *, { or } \
-             in a template, found \"/a/{*}b\"",
+            "6:35: spec.rules[0].to[0].operation.paths[0]: expected braces in paths only as {*} or {**} alone between \
+             slashes, found \"/a/{*}b\"",
         ),
         (
             rules("  - to: [ { operation: { paths: [ \"/{**}/a/{*}\" ] } } ]\n"),
-            "6:35: spec.rules[0].to[0].operation.paths[0]: expected {**} as the last operator of a template, found \
-             \"/{**}/a/{*}\"",
+            "6:35: spec.rules[0].to[0].operation.paths[0]: expected {**} to be the last operator of a path, found another \
+             behind it in \"/{**}/a/{*}\"",
         ),
         (
             rules("  - when: [ { key: source.name, values: [ a ] } ]\n"),
