@@ -3,6 +3,7 @@
 //! It deliberately serves one request per connection and few at a time, each within a deadline, because whoever
 //! reaches the address may ask. It changes nothing: there is no request that does anything.
 
+pub mod local;
 mod readiness;
 
 use std::convert::Infallible;

@@ -1,13 +1,14 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`: one file per command
+//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `serving`: a workload being served, from start to drain
 //! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
 //! - `follower`: tasks that follow changes and are never cut off half way
 //! - `listeners`: where they arrive
 //! - `admission`, `identity`: who may connect to it, and who it proves to be
+//! - `local`: what it says of itself to whoever runs it
 //! - `observing`: what is told of it: access log, metrics, readiness, certificates
 
 mod admission;
@@ -16,6 +17,7 @@ mod capture;
 mod certs;
 mod check;
 mod cleanup;
+mod connections;
 mod ebpf;
 mod edge;
 mod explain;
@@ -25,6 +27,7 @@ mod identity;
 mod iptables;
 mod lint;
 mod listeners;
+mod local;
 mod observing;
 mod refusals;
 mod run;
@@ -78,6 +81,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Certs(args) => complete(certs::show(args)).map(|()| ExitCode::SUCCESS),
         Command::Ca(args) => ca::perform(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
+        Command::Connections(args) => connections::list(&args).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => {
             let PolicyCommand::Lint(args) = &args.command;
             Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -41,7 +41,7 @@ pub struct Cli {
 
     /// What to log on standard error: a level, or levels by module
     ///
-    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `explain` and `policy`, so
+    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `connections`, `explain` and `policy`, so
     /// that output stays readable, and info for all else.
     #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
     log: Option<String>,
@@ -97,6 +97,10 @@ pub enum Command {
     /// Hook, verdict, reason, policy and rule, tier and identities: of what a configuration file would decide, or of a
     /// connection that is open.
     Explain(ExplainArgs),
+    /// List the connections that a running instance has open
+    ///
+    /// Asks it at its Unix socket in /run/sidestep, which answers its own user only.
+    Connections(RunningArgs),
     /// Look at policies before they are in force
     Policy(PolicyArgs),
 }
@@ -113,7 +117,8 @@ impl Cli {
                 | Command::Certs(_)
                 | Command::Ca(_)
                 | Command::Policy(_)
-                | Command::Explain(_),
+                | Command::Explain(_)
+                | Command::Connections(_),
             ) => "warn",
             (None, _) => "info",
         }

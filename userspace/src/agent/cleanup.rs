@@ -1,10 +1,14 @@
-//! `sidestep cleanup`: removes what a process that died left behind: pins, cgroups of `run`, iptables rules.
+//! `sidestep cleanup`: removes what a process that died left behind: pins, cgroups of `run`, sockets, iptables rules.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use crate::admin::local::DIRECTORY;
+use crate::agent::connections;
 use crate::agent::scope::CGROUP_PREFIX;
 use crate::cli::{CleanupArgs, Doing};
 use crate::config::WorkloadName;
@@ -37,16 +41,32 @@ pub(super) fn clean(args: &CleanupArgs) -> Result<()> {
             Cleaned::InUse(name) => println!("kept the pins of workload {name}: a live process serves it"),
         }
     }
+    let sockets = clean_sockets(args.workload.as_ref(), how, verb);
     let rules = workload.is_none() && clean_rules(how)? == Found::Rules;
     if rules {
         println!("{verb} the iptables rules in this network namespace");
     }
-    match (workload, left.is_empty() && cleaned.is_empty() && !rules) {
+    match (workload, left.is_empty() && cleaned.is_empty() && sockets == 0 && !rules) {
         (Some(name), true) => bail!("expected something left behind by the workload {name}, found nothing"),
         (None, true) => println!("nothing to clean up"),
         (_, false) => {}
     }
     Ok(())
+}
+
+/// Sockets at which nobody answers any more: how many.
+fn clean_sockets(workload: Option<&WorkloadName>, how: Cleanup, verb: &str) -> usize {
+    let mut count = 0;
+    for (name, path) in connections::sockets(Path::new(DIRECTORY)) {
+        let meant = workload.is_none_or(|workload| connections::is_of(&name, workload));
+        let dead =
+            || UnixStream::connect(&path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        if meant && dead() && (how == Cleanup::DryRun || fs::remove_file(&path).is_ok()) {
+            println!("{verb} the socket {}", path.display());
+            count += 1;
+        }
+    }
+    count
 }
 
 /// Rules of an iptables capture whose agent is gone, in this network namespace. They name no workload.

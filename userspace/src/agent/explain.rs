@@ -1,7 +1,7 @@
 //! `sidestep explain`: what becomes of a connection or a request, and what says so.
 //!
 //! Of a configuration file it is found with the code that decides when it is in force, in the order in which that is asked;
-//! nothing is looked at but the file and what it names. What the kernel knows of its own (the addresses of the namespace, who
+//! nothing is looked at but the file and what it names. Of a connection that is open the instance that carries it is asked. What the kernel knows of its own (the addresses of the namespace, who
 //! listens) is not known here.
 
 mod answer;
@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result, bail};
 use http::HeaderMap;
 
+use crate::agent::connections;
 use crate::cli::{Destination, ExplainArgs, Form, Header, Who};
 use crate::config::{self, Config};
 use crate::model::{Identity, TrustDomain};
@@ -43,6 +44,9 @@ struct Request {
 /// # Errors
 /// The configuration is not valid, or what is asked does not fit it.
 pub(super) fn explain(args: ExplainArgs) -> Result<()> {
+    if let Some(id) = args.connection {
+        return connections::explain(id, &args.running);
+    }
     let form = args.running.form();
     let file = args.config.as_ref().context("expected --config")?;
     let answer = answer(&config::load(file)?, args)?;

@@ -30,6 +30,17 @@ pub(super) enum Scope<'a> {
     Here,
 }
 
+impl Scope<'_> {
+    /// What tells the workload from others of the same name.
+    pub(super) fn name(&self, workload: &str) -> Result<String> {
+        match self {
+            Self::Run(cgroups) => Ok(cgroups.pins_name()),
+            Self::Pod(pod) => pod.pins_name(workload),
+            Self::Here => Ok(workload.to_owned()),
+        }
+    }
+}
+
 /// Why nothing can be captured of [`Scope::Here`].
 pub(super) const NOTHING_TO_CAPTURE: &str = "expected a workload to capture, found none";
 

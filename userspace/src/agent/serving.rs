@@ -22,6 +22,7 @@ use crate::agent::edge;
 use crate::agent::follower::Follower;
 use crate::agent::identity;
 use crate::agent::listeners::Listeners;
+use crate::agent::local;
 use crate::agent::observing::{self, Rejections};
 use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
@@ -112,6 +113,7 @@ impl Serving {
         instance.set_http(http(&config));
         instance.set_routing(routing(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
+        tasks.extend(local::serve(&scope.name(&workload)?, workload, &instance, certificates));
         let captured = listeners
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
