@@ -190,3 +190,106 @@ impl Probing for Probes {
         self.0.permits_check(body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use http::{HeaderMap, Uri};
+
+    use super::*;
+    use crate::model::{Identity, Ruling};
+
+    /// A gate that is held to policies of the namespace `shop`, with the rest of a configuration.
+    fn gate(policies: &str, rest: &str) -> Gate {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("policies.yaml");
+        std::fs::write(&path, policies).expect("written");
+        let text = format!(
+            "identity: {{ id: spiffe://cluster.local/ns/shop/sa/db, files: /run/certs }}\n\
+             policies: [ {} ]\n{rest}",
+            path.display()
+        );
+        let config =
+            Config::parse(Path::new("sidestep.yaml"), &text).unwrap_or_else(|error| panic!("{error}"));
+        Gate::new(&config).expect("a policy")
+    }
+
+    fn law(spec: &str) -> String {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+             metadata: {{ name: law, namespace: shop }}\nspec: {{ {spec} }}\n"
+        )
+    }
+
+    fn client() -> ClientAddr {
+        ClientAddr("10.0.0.5:40000".parse().unwrap())
+    }
+
+    fn at(port: u16) -> OriginalDst {
+        OriginalDst(SocketAddr::new([10, 0, 0, 9].into(), port))
+    }
+
+    /// How far somebody is let in, in a word.
+    fn admitted(gate: &Gate, identity: Option<&str>, port: u16) -> &'static str {
+        let identity: Option<Identity> = identity.map(|identity| identity.parse().unwrap());
+        let caller = Caller { identity: identity.as_ref(), client: client() };
+        match gate.admit(caller, at(port)) {
+            Ok(Admitted::Fully) => "fully",
+            Ok(Admitted::ByContent) => "by content",
+            Ok(Admitted::Probing(_, refused)) if refused.reason == Reason::Policy => "spared probe",
+            Ok(Admitted::Probing(..)) => "probe",
+            Err(Refused { reason, .. }) => reason.word(),
+        }
+    }
+
+    const WEB: Option<&str> = Some("spiffe://cluster.local/ns/shop/sa/web");
+    const OTHER: Option<&str> = Some("spiffe://cluster.local/ns/other/sa/web");
+
+    #[test]
+    fn a_connection_is_let_in_as_far_as_the_policies_agree_on_it() {
+        let nothing = gate("", "");
+        assert_eq!((admitted(&nothing, None, 80), admitted(&nothing, WEB, 80)), ("fully", "fully"));
+        let shop = law("rules: [ { from: [ { source: { namespaces: [ shop ] } } ] } ]");
+        let probed = "inbound: { probes: [ { port: 8080, http: [ /healthz ] } ] }\n";
+        let gate_of_shop = gate(&shop, probed);
+        assert_eq!(admitted(&gate_of_shop, WEB, 80), "fully");
+        assert_eq!(admitted(&gate_of_shop, OTHER, 80), "policy");
+        assert_eq!(admitted(&gate_of_shop, None, 80), "policy");
+        assert_eq!(admitted(&gate_of_shop, None, 8080), "spared probe");
+        assert_eq!(admitted(&gate_of_shop, OTHER, 8080), "policy", "whoever has an identity is no probe");
+        let said = gate_of_shop.said(client(), at(80)).expect("it says something");
+        assert_eq!(said.ruling, Ruling::Denied(None));
+        assert_eq!(gate_of_shop.said(client(), at(80)).map(|said| said.would_be), Some(None));
+        let reading = law("rules: [ { to: [ { operation: { methods: [ GET ] } } ] } ]");
+        assert_eq!(admitted(&gate(&reading, ""), WEB, 80), "by content");
+        let tried = reading.replace("law,", "law, annotations: { istio.io/dry-run: 'true' },");
+        assert_eq!(admitted(&gate(&tried, ""), WEB, 80), "by content", "what is tried is seen doing it");
+        let watched = law("action: AUDIT, rules: [ { to: [ { operation: { paths: [ /a ] } } ] } ]");
+        assert_eq!(admitted(&gate(&watched, ""), WEB, 80), "by content");
+    }
+
+    #[test]
+    fn a_request_is_decided_by_its_path_in_the_form_that_is_configured() {
+        let policies = law("action: DENY, rules: [ { to: [ { operation: { paths: [ /admin ] } } ] } ]");
+        let denied = |form: &str, path: &str| {
+            let gate = gate(&policies, &format!("http: {{ path-normalization: {form} }}\n"));
+            let (uri, headers): (Uri, _) = (path.parse().unwrap(), HeaderMap::new());
+            let asked = Asked { method: &Method::GET, uri: &uri, headers: &headers };
+            let caller = Caller { identity: None, client: client() };
+            gate.request(caller, at(80), asked).map(|decided| !decided.ruling.is_allowed())
+        };
+        for (form, path, expected) in [
+            ("none", "/admin", true),
+            ("none", "/x/../admin", false),
+            ("base", "/x/../admin?y=/z", true),
+            ("base", "/%61dmin", true),
+            ("base", "//admin", false),
+            ("merge-slashes", "//admin", true),
+            ("decode-and-merge-slashes", "/%2fadmin", true),
+        ] {
+            assert_eq!(denied(form, path), Ok(expected), "{form} {path}");
+        }
+        assert!(denied("base", "/%zz").is_err() && denied("none", "/%00").is_err());
+    }
+}
