@@ -103,6 +103,17 @@ impl Rule {
     pub(super) fn tests(&self) -> impl Iterator<Item = &Test> {
         self.from.iter().chain(&self.to).flatten().chain(&self.when)
     }
+
+    /// Whether it looks at more than what is said.
+    pub(super) fn reads_connection(&self) -> bool {
+        self.tests().any(|test| !test.reads_requests())
+    }
+
+    /// Whether it matches nothing without knowing what is said.
+    pub(super) fn depends_on_content(&self) -> bool {
+        let depend = |tests: &[Test]| tests.iter().any(Test::reads_requests);
+        depend(&self.when) || (!self.to.is_empty() && self.to.iter().all(|tests| depend(tests)))
+    }
 }
 
 impl Test {

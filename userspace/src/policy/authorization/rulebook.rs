@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::index::{Index, Scope};
+use super::index::{Filed, Index};
 use super::rule::{Rule, Test, Truth};
 use super::seen::{Said, Seen};
 use super::{Action, AuthorizationPolicy};
@@ -25,6 +25,9 @@ pub(super) enum Group {
 
 const GROUPS: [Group; 5] = [Group::Deny, Group::Allow, Group::Audit, Group::TriedDeny, Group::TriedAllow];
 
+/// For these what speaks of requests is taken for matched by what is none.
+const DENYING: [Group; 2] = [Group::Deny, Group::TriedDeny];
+
 /// See the head of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rulebook {
@@ -41,6 +44,8 @@ pub(super) struct Rulebook {
     pub(super) would_allow: bool,
     /// Whether anybody asks for service accounts.
     accounts: bool,
+    /// Of each group whether a rule of it speaks of requests.
+    reading: [bool; GROUPS.len()],
     by_request: Index,
     /// Without the rules that do not look at the connection.
     by_connection: Index,
@@ -92,34 +97,39 @@ impl Rulebook {
             ends[group as usize] = rules.len() as u32;
         }
         let rules: Box<[Rule]> = rules.into();
-        let reads_connection =
-            |number: u32| rules[number as usize].tests().any(|test| !test.reads_requests());
         let has = |group| policies.iter().any(|policy| Group::of(policy) == group);
+        let accounts = rules.iter().flat_map(Rule::tests).any(|test| matches!(test, Test::Account(_)));
+        let [by_request, by_connection] = Index::new(&rules);
         let mut book = Self {
             names: names.collect(),
             places: places.into(),
             ends,
             allows: has(Group::Allow),
             would_allow: has(Group::TriedAllow),
-            accounts: rules.iter().flat_map(Rule::tests).any(|test| matches!(test, Test::Account(_))),
-            by_request: Index::new(&rules, Scope::Request, |_| true),
-            by_connection: Index::new(&rules, Scope::Connection, reads_connection),
+            accounts,
+            by_request,
+            by_connection,
+            rules,
             ..Self::default()
         };
-        let blind: Vec<u32> = (0..rules.len() as u32).filter(|&number| !reads_connection(number)).collect();
-        book.rules = rules;
-        book.opaque = book.say(&blind, Said::Opaque);
-        book.unknown = book.say(&blind, Said::Unknown);
+        let reads = |group| book.rules(group).iter().flat_map(Rule::tests).any(Test::reads_requests);
+        book.reading = GROUPS.map(reads);
+        book.opaque = book.say(Said::Opaque);
+        book.unknown = book.say(Said::Unknown);
         book
     }
 
     /// What rules say that do not look at the connection.
-    fn say(&self, blind: &[u32], said: Said<'_>) -> Found {
+    fn say(&self, said: Said<'_>) -> Found {
         let nowhere = ([0, 0, 0, 0], 0).into();
-        let mut found = Found::default();
         let mut seen = Seen::connection(None, [0, 0, 0, 0].into(), nowhere, false);
         seen.said = said;
-        self.look(&seen, blind, &mut found);
+        let mut found = Found::default();
+        for (number, rule) in (0..).zip(&self.rules) {
+            if !rule.reads_connection() {
+                self.look(&seen, number, &mut found);
+            }
+        }
         found
     }
 
@@ -134,12 +144,7 @@ impl Rulebook {
 
     /// Whether a rule of these groups speaks of requests.
     pub(super) fn reads_requests(&self, meant: impl Fn(Group) -> bool) -> bool {
-        let mut from = 0;
-        GROUPS.into_iter().zip(self.ends).any(|(group, end)| {
-            let rules = &self.rules[from as usize..end as usize];
-            from = end;
-            meant(group) && rules.iter().flat_map(Rule::tests).any(Test::reads_requests)
-        })
+        GROUPS.into_iter().zip(self.reading).any(|(group, reads)| reads && meant(group))
     }
 
     /// Which rules match.
@@ -149,27 +154,39 @@ impl Rulebook {
             Said::Opaque => (self.opaque.clone(), &self.by_connection),
             Said::Unknown => (self.unknown.clone(), &self.by_connection),
         };
-        index.each(seen, |numbers| self.look(seen, numbers, &mut found));
+        index.each(seen, |filed| {
+            if !self.is_told(seen, filed, &found) {
+                self.look(seen, filed.number, &mut found);
+            }
+        });
         found
     }
 
-    fn look(&self, seen: &Seen<'_>, numbers: &[u32], found: &mut Found) {
-        for &number in numbers {
-            let group = self.group(number);
-            if found.first[group].is_some_and(|first| first <= number) {
-                continue;
-            }
-            let denies = [Group::Deny, Group::TriedDeny].iter().any(|&denies| denies as usize == group);
-            match self.rules[number as usize].truth(seen, denies) {
-                Truth::No => {}
-                Truth::Perhaps => found.perhaps[group] = true,
-                Truth::Yes => found.first[group] = Some(number),
-            }
+    /// Whether looking at a rule would tell nothing new, as far as that is known without doing so.
+    fn is_told(&self, seen: &Seen<'_>, filed: Filed, found: &Found) -> bool {
+        let group = self.group(filed.number);
+        match seen.said {
+            Said::Unknown => filed.by_content && found.perhaps[group],
+            Said::Opaque => filed.by_content && !DENYING.contains(&GROUPS[group]),
+            Said::Http(_) => false,
         }
     }
 
+    fn look(&self, seen: &Seen<'_>, number: u32, found: &mut Found) {
+        let group = self.group(number);
+        if found.first[group].is_some_and(|first| first <= number) {
+            return;
+        }
+        match self.rules[number as usize].truth(seen, DENYING.contains(&GROUPS[group])) {
+            Truth::No => {}
+            Truth::Perhaps => found.perhaps[group] = true,
+            Truth::Yes => found.first[group] = Some(number),
+        }
+    }
+
+    /// A number that is no rule's gets the last one.
     fn group(&self, number: u32) -> usize {
-        self.ends.iter().take_while(|&&end| end <= number).count()
+        self.ends[..GROUPS.len() - 1].iter().filter(|&&end| end <= number).count()
     }
 
     /// The rules of a group.

@@ -4,3 +4,4 @@ mod any;
 mod denials;
 mod differential;
 mod naive;
+mod tables;

@@ -6,38 +6,38 @@ use super::PortSpan;
 
 /// Ports: disjoint spans in their order that do not touch each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::policy) struct PortSet(Vec<PortSpan>);
+pub(in super::super) struct PortSet(Vec<PortSpan>);
 
 impl PortSet {
     /// Every port.
-    pub(in crate::policy) fn all() -> Self {
+    pub(in super::super) fn all() -> Self {
         Self(vec![PortSpan::ALL])
     }
 
-    pub(in crate::policy) fn is_all(&self) -> bool {
+    pub(in super::super) fn is_all(&self) -> bool {
         self.0 == [PortSpan::ALL]
     }
 
-    pub(in crate::policy) fn is_empty(&self) -> bool {
+    pub(in super::super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(in crate::policy) fn spans(&self) -> &[PortSpan] {
+    pub(in super::super) fn spans(&self) -> &[PortSpan] {
         &self.0
     }
 
     /// What is in one of both.
-    pub(in crate::policy) fn or(&self, other: &Self) -> Self {
+    pub(in super::super) fn or(&self, other: &Self) -> Self {
         self.0.iter().chain(&other.0).copied().collect()
     }
 
     /// What is in both.
-    pub(in crate::policy) fn and(&self, other: &Self) -> Self {
+    pub(in super::super) fn and(&self, other: &Self) -> Self {
         self.not().or(&other.not()).not()
     }
 
     /// What is not in it.
-    pub(in crate::policy) fn not(&self) -> Self {
+    pub(in super::super) fn not(&self) -> Self {
         let starts = once(0).chain(self.0.iter().map(|span| u32::from(span.last) + 1));
         let ends = self.0.iter().map(|span| u32::from(span.first)).chain(once(u32::from(u16::MAX) + 1));
         // Between two spans at least one port lies; in front of the first and behind the last there may be none.
@@ -49,7 +49,7 @@ impl PortSet {
     }
 
     /// The same without its narrowest spans, so that no more than `count` are left.
-    pub(in crate::policy) fn widest(mut self, count: usize) -> Self {
+    pub(in super::super) fn widest(mut self, count: usize) -> Self {
         if self.0.len() > count {
             self.0.sort_by_key(|span| std::cmp::Reverse(span.width()));
             self.0.truncate(count);

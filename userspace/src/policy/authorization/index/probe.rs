@@ -55,6 +55,12 @@ pub(super) enum Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key(u64);
 
+impl Key {
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
 /// Under what a rule can be filed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
