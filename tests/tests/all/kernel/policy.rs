@@ -181,7 +181,7 @@ fn a_change_of_the_policies_takes_effect_both_ways_and_a_broken_one_does_not() {
 
 #[test]
 fn ten_thousand_prefixes_hold_in_the_kernel() {
-    needs_capture!();
+    needs_capture!(Need::Speed);
     let scene = Scene::with(&many(100, 100));
     let sidestep = Sidestep::sidecar(&scene.server, &scene.config());
     assert!(is_answered(&scene.from("10.77.0.1", 8080)));
