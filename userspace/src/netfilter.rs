@@ -105,6 +105,11 @@ impl Plan {
                 "denied connections fail with ECONNREFUSED, not EPERM: netfilter cannot refuse connect() with EPERM",
             );
         }
+        if self.rules.denies() {
+            limitations.push(
+                "what is not TCP passes wherever it goes: only the capture by ebpf holds UDP to the outbound rules",
+            );
+        }
         if matches!(self.scope, Scope::Namespace { exempt: Exempt::Mark(_) }) {
             limitations.push(
                 "the proxy is exempt by a socket mark, which privileged code in the workload can forge",

@@ -183,7 +183,7 @@ fn policies(
     for path in files.value.into_values() {
         for file in sources.files(path)? {
             let text = sources.read(&file)?;
-            policies.read(&file, &text)?;
+            policies.read(&file, &text, &mut sources.memory)?;
         }
     }
     policies.decide(Subject { namespace: identity.namespace(), labels, root_namespace })

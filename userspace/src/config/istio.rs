@@ -20,11 +20,14 @@ pub(super) mod destination;
 mod document;
 mod findings;
 mod lint;
+mod memory;
 mod peer;
 mod selector;
 
 use document::{Document, Key, Policy};
 pub use lint::{Finding, Lint, Weight, lint};
+pub(super) use memory::Memory;
+use memory::Remembered;
 
 /// The one group of policies; its versions are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,22 +81,34 @@ impl Policies {
     /// # Errors
     ///
     /// Whatever is not a policy, and one that was read before.
-    pub(super) fn read(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
+    pub(super) fn read(&mut self, file: &Path, text: &str, memory: &mut Memory) -> Result<(), ConfigError> {
         for part in Part::whole(file, text).documents() {
-            let Some(document) = Document::read(part)? else { continue };
-            let key = document.key();
-            let unsupported = document.findings.valid()?;
-            self.names.expect_new(key, part, document.at)?;
-            match document.policy {
-                Policy::Peer(policy) => self.peers.push(policy),
-                Policy::Authorization(policy) => {
-                    let index = self.authorizations.len();
-                    self.unsupported.extend(unsupported.into_iter().map(|error| (index, error)));
-                    self.authorizations.push(policy);
-                }
+            if let Some(Remembered { policy, at }) = memory.recall(part.text) {
+                self.names.expect_new(policy.key(), part, at)?;
+                self.add(policy, Vec::new());
+                continue;
             }
+            let Some(document) = Document::read(part)? else { continue };
+            let Document { policy, findings, at, .. } = document;
+            let unsupported = findings.valid()?;
+            self.names.expect_new(policy.key(), part, at)?;
+            if unsupported.is_empty() {
+                memory.keep(part.text, &policy, at);
+            }
+            self.add(policy, unsupported);
         }
         Ok(())
+    }
+
+    fn add(&mut self, policy: Policy, unsupported: Vec<ConfigError>) {
+        match policy {
+            Policy::Peer(policy) => self.peers.push(policy),
+            Policy::Authorization(policy) => {
+                let index = self.authorizations.len();
+                self.unsupported.extend(unsupported.into_iter().map(|error| (index, error)));
+                self.authorizations.push(policy);
+            }
+        }
     }
 
     /// What the policies say for one workload.

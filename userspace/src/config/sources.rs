@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::istio::Memory;
 use super::{ConfigError, FILE_LIMIT, Place};
 
 /// What was found where a file was looked for.
@@ -19,12 +20,24 @@ pub(super) enum Found {
 }
 
 /// Files that were read, in that order.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Sources {
     found: Vec<(PathBuf, Found)>,
+    /// What was understood of them.
+    pub(super) memory: Memory,
 }
 
 impl Sources {
+    /// Nothing read yet, but what was understood before is remembered.
+    pub(super) fn remembering(memory: Memory) -> Self {
+        Self { found: Vec::new(), memory: memory.again() }
+    }
+
+    /// Whether the same was found in the same files.
+    pub(super) fn are_as(&self, other: &Self) -> bool {
+        self.found == other.found
+    }
+
     /// Reads a file that may be no larger than [`FILE_LIMIT`] and must be text.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ pub fn watch(path: &Path) -> Result<(Config, Watch), ConfigError> {
     let mut config = load_from(path, &mut watched.sources)?;
     if watched.directories.follow(watched.sources.paths()) {
         // What happened to these files before they were watched is found by reading them again.
-        watched.sources = Sources::default();
+        watched.sources = Sources::remembering(std::mem::take(&mut watched.sources.memory));
         config = load_from(path, &mut watched.sources)?;
     }
     let (sender, changes) = mpsc::channel(1);
@@ -91,9 +91,9 @@ impl Watched {
         while self.directories.stir().await {
             self.directories.settle().await;
             self.directories.follow(self.sources.paths());
-            let path = self.path.clone();
+            let (path, memory) = (self.path.clone(), std::mem::take(&mut self.sources.memory));
             let reading = tokio::task::spawn_blocking(move || {
-                let mut sources = Sources::default();
+                let mut sources = Sources::remembering(memory);
                 (load_from(&path, &mut sources), sources)
             });
             let Ok((found, sources)) = reading.await else { continue };
@@ -126,8 +126,10 @@ impl Watched {
         if !whole {
             // Reading ended early: what was not looked at is still what it was, and still to be watched.
             sources.fill_up(&self.sources);
+        } else {
+            sources.memory.settle();
         }
-        let new = self.sources != sources;
+        let new = !self.sources.are_as(&sources);
         self.sources = sources;
         new
     }

@@ -48,6 +48,16 @@ pub enum Decision {
 }
 
 impl Compiled {
+    /// Whether anything is denied.
+    #[must_use]
+    pub fn denies(&self) -> bool {
+        let denied = |decision: &Decision| match decision {
+            Decision::AllPorts(verdict, _) => *verdict == Verdict::Deny,
+            Decision::ByPort(ranges) => ranges.iter().any(|range| range.verdict == Verdict::Deny),
+        };
+        self.default == Verdict::Deny || self.prefixes.iter().any(|prefix| denied(&prefix.decision))
+    }
+
     /// Adds `0.0.0.0/0` with the default, if it is not there and an IPv6 prefix contains the IPv4-mapped range.
     pub(super) fn shield_ipv4(&mut self) {
         let mapped = IpNet::from(IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()));

@@ -79,6 +79,10 @@ fn who_is_denied_by_address_is_refused_before_a_byte_is_accepted() {
         assert_eq!((line.verdict.as_str(), line.reason.as_str()), ("deny", "policy"), "{line:?}");
         assert_eq!(line.source.map(|source| source.ip().to_string()).as_deref(), Some(client));
         assert_eq!((line.tier.as_str(), line.upstream), ("direct", None));
+        assert_eq!(
+            line.more["policy"], "shop/callers[0]",
+            "the kernel knows no names, and they are told all the same"
+        );
     }
     sidestep.counted("inbound", "deny", "policy", 2);
     for client in ["10.77.0.1", "fd77::1"] {
@@ -177,7 +181,7 @@ fn a_change_of_the_policies_takes_effect_both_ways_and_a_broken_one_does_not() {
 
 #[test]
 fn ten_thousand_prefixes_hold_in_the_kernel() {
-    needs_capture!();
+    needs_capture!(Need::Speed);
     let scene = Scene::with(&many(100, 100));
     let sidestep = Sidestep::sidecar(&scene.server, &scene.config());
     assert!(is_answered(&scene.from("10.77.0.1", 8080)));

@@ -42,6 +42,7 @@ pub(super) struct Document<'a> {
     pub(super) rules: Vec<Location>,
 }
 
+#[derive(Clone, Debug)]
 pub(super) enum Policy {
     Authorization(AuthorizationPolicy),
     Peer(PeerAuthentication),
@@ -78,12 +79,14 @@ impl<'a> Document<'a> {
             }),
         })
     }
+}
 
+impl Policy {
     /// Which policy it is.
     pub(super) fn key(&self) -> Key {
-        let (kind, namespace, name) = match &self.policy {
-            Policy::Authorization(policy) => (Kind::AuthorizationPolicy, &policy.namespace, &policy.name),
-            Policy::Peer(policy) => (Kind::PeerAuthentication, &policy.namespace, &policy.name),
+        let (kind, namespace, name) = match self {
+            Self::Authorization(policy) => (Kind::AuthorizationPolicy, &policy.namespace, &policy.name),
+            Self::Peer(policy) => (Kind::PeerAuthentication, &policy.namespace, &policy.name),
         };
         Key { kind, namespace: namespace.clone(), name: name.clone() }
     }

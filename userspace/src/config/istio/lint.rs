@@ -66,7 +66,7 @@ impl Lint {
 
     fn judge(&mut self, document: Document<'_>, part: Part<'_>, names: &mut Names) {
         self.policies += 1;
-        let key = document.key();
+        let key = document.policy.key();
         let name = format!("{}/{}", key.namespace, key.name);
         let findings = document.findings;
         let whole = findings.invalid.is_empty() && findings.unsupported.is_empty();

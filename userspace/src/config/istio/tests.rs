@@ -11,7 +11,7 @@ use super::*;
 /// The policies of one file, in the order of their kinds.
 fn read(text: &str) -> Result<(Vec<PeerAuthentication>, Vec<AuthorizationPolicy>), String> {
     let mut policies = Policies::default();
-    policies.read(Path::new("f.yaml"), text).map_err(|error| error.to_string())?;
+    policies.read(Path::new("f.yaml"), text, &mut Memory::default()).map_err(|error| error.to_string())?;
     Ok((policies.peers, policies.authorizations))
 }
 
@@ -20,7 +20,7 @@ fn wrong(text: &str) -> Option<String> {
     let mut policies = Policies::default();
     let (labels, path) = (BTreeMap::new(), Path::new("f.yaml"));
     let subject = Subject { namespace: "n", labels: &labels, root_namespace: "istio-system" };
-    let read = policies.read(path, text).and_then(|()| policies.decide(subject));
+    let read = policies.read(path, text, &mut Memory::default()).and_then(|()| policies.decide(subject));
     read.err().map(|error| error.to_string())
 }
 
@@ -46,4 +46,33 @@ fn a_policy_may_have_the_name_of_one_of_another_kind() {
             "f.yaml:11:11: metadata: expected every resource once, found n/a again (the other is in f.yaml)"
         )
     );
+}
+
+#[test]
+fn what_was_read_before_is_read_as_before() {
+    let policy = |name: &str, namespace: &str| {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{ name: {name}, namespace: {namespace} }}\n"
+        )
+    };
+    let mut memory = Memory::default();
+    let mut read = |text: &str| {
+        let mut policies = Policies::default();
+        let read = policies.read(Path::new("f.yaml"), text, &mut memory);
+        memory = std::mem::take(&mut memory).again();
+        let names =
+            policies.authorizations.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name));
+        read.map(|()| names.collect::<Vec<_>>()).map_err(|error| error.to_string())
+    };
+    let (a, b) = (policy("a", "n"), policy("b", "n"));
+    assert_eq!(read(&format!("{a}{b}")), Ok(vec!["n/a".to_owned(), "n/b".to_owned()]));
+    assert_eq!(read(&format!("{b}{a}")), Ok(vec!["n/b".to_owned(), "n/a".to_owned()]));
+    let twice =
+        "f.yaml:12:11: metadata: expected every resource once, found n/a again (the other is in f.yaml)";
+    assert_eq!(read(&format!("{a}{b}{a}")), Err(twice.to_owned()));
+    assert_eq!(
+        read(&format!("{a}kind: Pod\n")),
+        Err("f.yaml:5:1: expected every field once, found \"kind\" again".to_owned())
+    );
+    assert_eq!(read(&a), Ok(vec!["n/a".to_owned()]));
 }

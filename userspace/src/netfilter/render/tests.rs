@@ -228,4 +228,7 @@ fn what_cannot_be_had_is_said() {
     plan.deny_with = DenyWith::NotPermitted;
     plan.scope = Scope::Namespace { exempt: Exempt::Mark(1) };
     assert_eq!(plan.limitations().len(), 2);
+    let denying = rules(Verdict::Proxy, &[(Verdict::Deny, "10.0.0.0/8:53")]);
+    plan.rules = denying.compile().expect("rules that fit together");
+    assert_eq!(plan.limitations().len(), 3);
 }
