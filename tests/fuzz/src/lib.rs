@@ -9,3 +9,11 @@ pub mod http;
 pub mod identity;
 pub mod model;
 pub mod routing;
+
+/// A room with files below it keeps them only where it is no file of its own `path`.
+#[path = "../../../userspace/src"]
+mod below {
+    pub mod policy;
+}
+
+pub use below::policy;

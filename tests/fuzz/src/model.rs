@@ -4,6 +4,8 @@
 mod identity;
 #[path = "../../../userspace/src/model/path.rs"]
 mod path;
+#[path = "../../../userspace/src/model/ruling.rs"]
+mod ruling;
 
 /// A room with files below it keeps them only where it is no file of its own `path`.
 #[path = "../../../userspace/src/model"]
@@ -14,3 +16,4 @@ mod below {
 pub use below::trace;
 pub use identity::{Identity, IdentityError, TrustDomain};
 pub use path::{PathForm, normalize};
+pub use ruling::{Decided, RuleName, Ruling};

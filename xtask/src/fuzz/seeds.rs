@@ -11,8 +11,18 @@ use rcgen::{
 };
 
 /// Every target there is, by its name in tests/fuzz.
-pub(super) const TARGETS: [&str; 9] =
-    ["leaf", "identity", "revocation", "bundle", "trace", "path", "route", "heads", "opening"];
+pub(super) const TARGETS: [&str; 10] = [
+    "leaf",
+    "identity",
+    "revocation",
+    "bundle",
+    "trace",
+    "path",
+    "route",
+    "authorization",
+    "heads",
+    "opening",
+];
 
 const NAME: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
@@ -25,6 +35,7 @@ pub(super) fn plant(target: &str, corpus: &Path) -> Result<()> {
         "trace" => contexts(),
         "path" => texts(&PATHS),
         "route" => texts(&ROUTES),
+        "authorization" => texts(&POLICIES),
         "heads" => heads(),
         "opening" => openings(),
         _ => identities(),
@@ -139,6 +150,13 @@ const ROUTES: [&str; 3] = [
     "p /a\ne /a/b\np /\n\nGET /a/b\n",
     "p /foo x=1\np /foo ?q=2\np /foo POST\n\nPOST /foo/bar?q=2 x=1\n",
     "p /a @*.example.com\ne /a @a.example.com\n\nGET /a @A.example.com:80\n",
+];
+
+/// Policies, and behind an empty line a call: see the target.
+const POLICIES: [&str; 3] = [
+    "allow p:td/ns/a/* /a* m:GET\ndeny !n:a h:*.example\n\ntd/ns/a/sa/x 10.0.0.1 80 GET b.example:80 /a/b",
+    "deny i:10.0.0.0/8 !i:10.1.0.0/16 :80 :81\nallow /{*}/b /a/{**}\n\n- 10.1.0.1 81 GET - /a/b x-a=1 x-a=2",
+    "try-deny x-a=1* !x-a=*2\naudit s:a/x d:fd00::/8\nallow\n\ntd/ns/a/sa/x fd00::1 80 POST h /a x-a=1",
 ];
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
