@@ -99,8 +99,9 @@ fn plain_text(
     }
     let denials = config.authorization.plain_text_denials(&config.mutual_tls.probed_ports());
     if let (Verdict::Deny, reason) = denials.table.decide(SocketAddr::new(client, port)) {
-        let call = Call { source: None, client, destination, content: Content::Opaque };
-        answer.says(&config.authorization.decide(&call));
+        if let Prospect::Decided(decided) = config.authorization.prospect(None, client, destination) {
+            answer.says(&decided);
+        }
         answer.step(
             HOOK,
             "policy denies this plain text, whatever it says: refused before there is a connection",
@@ -159,7 +160,8 @@ fn decide(
         };
         return answer.denied(Reason::Policy, answered);
     }
-    let looked = config.http.as_ref().is_some_and(|http| http.inbound != Looking::Off);
+    // Policies that look into requests make the instance look too.
+    let looked = open || config.http.as_ref().is_some_and(|http| http.inbound != Looking::Off);
     let tier = match (http && looked, source.is_some()) {
         (true, _) => Tier::Http,
         (false, true) => Tier::Tunnel,

@@ -81,7 +81,7 @@ fn what_becomes_of_a_call_is_said_with_what_says_so() {
         None,
         Some("direct"),
     );
-    check("--from shop/web --to :8080 --path /admin/../x", "proxy", "proxy", "tunnel", near, Some("tunnel"));
+    check("--from shop/web --to :8080 --path /admin/../x", "proxy", "proxy", "tunnel", near, Some("http"));
     check("--from shop/web --to :8080 --path /a/../admin?x", "proxy", "deny", "policy", admin, None);
     check("--from shop/web --to :8080 --path /%00", "proxy", "deny", "policy", None, None);
 }
