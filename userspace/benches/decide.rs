@@ -173,6 +173,11 @@ fn held(policies: &[AuthorizationPolicy]) -> Authorization {
     let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
     Authorization::of(
         policies,
-        Subject { namespace: "shop", labels: &labels, root_namespace: "istio-system" },
+        Subject {
+            trust_domain: "cluster.local",
+            namespace: "shop",
+            labels: &labels,
+            root_namespace: "istio-system",
+        },
     )
 }

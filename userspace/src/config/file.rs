@@ -186,7 +186,12 @@ fn policies(
             policies.read(&file, &text, &mut sources.memory)?;
         }
     }
-    policies.decide(Subject { namespace: identity.namespace(), labels, root_namespace })
+    policies.decide(Subject {
+        trust_domain: identity.trust_domain(),
+        namespace: identity.namespace(),
+        labels,
+        root_namespace,
+    })
 }
 
 impl Capture {

@@ -133,6 +133,29 @@ pub enum Condition {
     Header(HeaderName, Match<Pattern>),
 }
 
+/// What policies call the trust domain of the mesh, whatever it is ("Trust Domain Migration" in Istio's documentation).
+const ANY_DOMAIN: &str = "cluster.local";
+
+impl AuthorizationPolicy {
+    /// The same in a mesh of this trust domain.
+    fn within(&self, trust_domain: &str) -> Self {
+        let mut policy = self.clone();
+        for rule in &mut policy.rules {
+            let principals = rule.from.iter_mut().map(|source| &mut source.principals);
+            let conditions = rule.when.iter_mut().filter_map(|condition| match condition {
+                Condition::SourcePrincipal(principals) => Some(principals),
+                _ => None,
+            });
+            for Match { any, none } in principals.chain(conditions) {
+                for pattern in any.iter_mut().chain(none) {
+                    pattern.replace_beginning(&format!("{ANY_DOMAIN}/"), &format!("{trust_domain}/"));
+                }
+            }
+        }
+        policy
+    }
+}
+
 impl<T> Default for Match<T> {
     fn default() -> Self {
         Self { any: Vec::new(), none: Vec::new() }
@@ -195,7 +218,12 @@ impl Authorization {
     #[must_use]
     pub fn of(policies: &[AuthorizationPolicy], subject: Subject<'_>) -> Self {
         let meant = |policy: &&AuthorizationPolicy| subject.is_meant_by(&policy.namespace, &policy.selector);
-        Self { book: Rulebook::new(&policies.iter().filter(meant).collect::<Vec<_>>()) }
+        let meant = policies.iter().filter(meant);
+        if subject.trust_domain == ANY_DOMAIN {
+            return Self { book: Rulebook::new(&meant.collect::<Vec<_>>()) };
+        }
+        let ours: Vec<_> = meant.map(|policy| policy.within(subject.trust_domain)).collect();
+        Self { book: Rulebook::new(&ours.iter().collect::<Vec<_>>()) }
     }
 
     /// Whether no policy is meant for the workload.

@@ -94,7 +94,12 @@ mod tests {
     /// What port 80 of `app: web` in the namespace `shop` takes, in whatever order the resources were written.
     fn check(mut resources: Vec<PeerAuthentication>, expected: MutualTlsMode) {
         let labels = labels(&[("app", "web"), ("version", "1")]);
-        let subject = Subject { namespace: "shop", labels: &labels, root_namespace: "istio-system" };
+        let subject = Subject {
+            trust_domain: "cluster.local",
+            namespace: "shop",
+            labels: &labels,
+            root_namespace: "istio-system",
+        };
         for _ in 0..2 {
             assert_eq!(MutualTls::decide(&resources, subject).mode(80), expected, "{resources:#?}");
             resources.reverse();
@@ -129,7 +134,12 @@ mod tests {
         workload.ports = [(80, Some(Disable)), (81, None)].into();
         check(vec![workload.clone()], Disable);
         let labels = labels(&[("app", "web")]);
-        let subject = Subject { namespace: "shop", labels: &labels, root_namespace: "istio-system" };
+        let subject = Subject {
+            trust_domain: "cluster.local",
+            namespace: "shop",
+            labels: &labels,
+            root_namespace: "istio-system",
+        };
         let decided = MutualTls::decide(&[workload], subject);
         assert_eq!((decided.mode(81), decided.mode(82)), (Strict, Strict));
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 /// The workload that a decision is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
+    /// The trust domain of the mesh: what policies call `cluster.local`.
+    pub trust_domain: &'a str,
     /// Its namespace.
     pub namespace: &'a str,
     /// Its labels.

@@ -34,8 +34,8 @@ const SIZES: [usize; 3] = [FEW, 1_000, MANY];
 const CONNECTS: usize = 400;
 /// A port of the workload that a policy denies.
 const DENIED: u16 = 9;
-/// A port that a policy denies after the file has changed.
-const TOGGLED: u16 = 10;
+/// Whose port a policy denies after the file has changed: somebody has to serve it before.
+const TOGGLED: Work = Work::ShortConnections;
 
 /// The same connections with few and with many policies.
 #[derive(Debug, Clone, Serialize)]
@@ -139,7 +139,7 @@ impl Policies {
 impl Guarded {
     fn raise(lab: &Lab, policies: usize) -> Result<Self> {
         let (client, server_pod) = Wire::join(lab, &format!("p{policies}-"))?;
-        let at = [Work::Request, Work::PingPong].map(|work| server_pod.v4(work.port()));
+        let at = [Work::Request, Work::PingPong, TOGGLED].map(|work| server_pod.v4(work.port()));
         let server = serve(lab, &server_pod, &at)?;
         let file = lab.file(&format!("policies-{policies}")).join("policies.yaml");
         write(&file, &written(policies, None))?;
@@ -166,22 +166,13 @@ impl Guarded {
 
     /// Changes one policy and waits until that is in force; then changes it back. In milliseconds.
     fn reload(&self, lab: &Lab) -> Result<f64> {
-        // Nobody listens there either way: what tells is whether the kernel has counted one more refusal.
-        let denied = || self.sidecar.verdicts("inbound", "deny");
-        write(&self.file, &written(self.policies, Some(TOGGLED)))?;
+        write(&self.file, &written(self.policies, Some(TOGGLED.port())))?;
         let began = Instant::now();
-        lab.patience().until("a changed policy to be in force", || {
-            let before = denied()?;
-            self.connect(TOGGLED, 1, None)?;
-            Ok((denied()? > before).then_some(()))
-        })?;
+        let is = |outcome| Ok((self.connect(TOGGLED.port(), 1, None)?.outcome == outcome).then_some(()));
+        lab.patience().until("a changed policy to be in force", || is("ECONNREFUSED"))?;
         let elapsed = began.elapsed();
         write(&self.file, &written(self.policies, None))?;
-        lab.patience().until("the policy to be as it was", || {
-            let before = denied()?;
-            self.connect(TOGGLED, 1, None)?;
-            Ok((denied()? == before).then_some(()))
-        })?;
+        lab.patience().until("the policy to be as it was", || is(Answer::CONNECTED))?;
         Ok(elapsed.as_secs_f64() * 1e3)
     }
 
@@ -250,7 +241,7 @@ mod tests {
 
     #[test]
     fn there_are_as_many_policies_as_asked_for_and_the_first_denies_a_port() {
-        let text = written(100, Some(TOGGLED));
+        let text = written(100, Some(10));
         assert_eq!(text.matches("kind: AuthorizationPolicy").count(), 100);
         assert!(text.contains(r#"ports: ["9", "10"]"#) && !written(100, None).contains(r#""10""#));
     }

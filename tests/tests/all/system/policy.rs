@@ -147,6 +147,9 @@ fn each_kind_of_caller_is_refused_in_its_own_words() {
         "no-toy",
         "action: DENY, rules: [ { when: [ { key: 'request.headers[x-toy]', values: [ '*' ] } ] } ]",
     ) + &law(
+        "pass",
+        "action: DENY, rules: [ { to: [ { operation: { paths: [ /guarded ] } } ], when: [ { key: 'request.headers[x-pass]', notValues: [ '*' ] } ] } ]",
+    ) + &law(
         "no-echo",
         &format!(
             "action: DENY, rules: [ {{ from: [ {{ source: {{ principals: [ cluster.local/ns/shop/sa/client ] }} }} ], to: [ {{ operation: {{ ports: [ '{PORT}' ] }} }} ] }} ]"
@@ -159,6 +162,8 @@ fn each_kind_of_caller_is_refused_in_its_own_words() {
     assert_eq!(scene.curl(&[], "/x/../admin"), denied);
     assert_eq!(scene.curl(&["-H", "X-Toy: yes"], "/"), denied);
     assert!(scene.curl(&[], "/").ends_with(" 200 0"));
+    assert!(scene.curl(&["-H", "X-Pass: a"], "/guarded").ends_with(" 200 0"));
+    assert_eq!(scene.curl(&["-H", "X-Pass: a", "-H", "Connection: close, X-Pass"], "/guarded"), denied);
     assert!(scene.curl(&[], "/a%00b").ends_with(" 400 0"));
     let grpc = ["--http2-prior-knowledge", "-H", "content-type: application/grpc", "-D", "-"];
     let told = scene.curl(&grpc, "/admin.Service/Method");

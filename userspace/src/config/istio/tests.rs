@@ -19,7 +19,12 @@ fn read(text: &str) -> Result<(Vec<PeerAuthentication>, Vec<AuthorizationPolicy>
 fn wrong(text: &str) -> Option<String> {
     let mut policies = Policies::default();
     let (labels, path) = (BTreeMap::new(), Path::new("f.yaml"));
-    let subject = Subject { namespace: "n", labels: &labels, root_namespace: "istio-system" };
+    let subject = Subject {
+        trust_domain: "cluster.local",
+        namespace: "n",
+        labels: &labels,
+        root_namespace: "istio-system",
+    };
     let read = policies.read(path, text, &mut Memory::default()).and_then(|()| policies.decide(subject));
     read.err().map(|error| error.to_string())
 }

@@ -18,11 +18,21 @@ impl Pattern {
     /// Reads a pattern; every text is one.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        match (text, text.strip_suffix('*'), text.strip_prefix('*')) {
+        // Of a star at both ends the first is meant, and the last is text: so Istio reads it.
+        match (text, text.strip_prefix('*'), text.strip_suffix('*')) {
             ("*", _, _) => Self::Present,
-            (_, Some(prefix), _) => Self::Prefix(prefix.into()),
-            (_, None, Some(suffix)) => Self::Suffix(suffix.into()),
+            (_, Some(suffix), _) => Self::Suffix(suffix.into()),
+            (_, None, Some(prefix)) => Self::Prefix(prefix.into()),
             (exact, None, None) => Self::Exact(exact.into()),
+        }
+    }
+
+    /// Has it begin with `new` where what it demands begins with `old`.
+    pub(super) fn replace_beginning(&mut self, old: &str, new: &str) {
+        if let Self::Exact(text) | Self::Prefix(text) = self
+            && let Some(rest) = text.strip_prefix(old)
+        {
+            *text = format!("{new}{rest}").into();
         }
     }
 

@@ -15,7 +15,7 @@ use super::body::Download;
 use super::front::Front;
 use super::telling::Telling;
 use super::{forward, own, sound};
-use crate::model::{Fault, Flag, OriginalDst, Remote, Side};
+use crate::model::{Fault, Flag, OriginalDst, Remote, Side, UpstreamAddr};
 use crate::proxy::edge::explicit::{Lost, Names, find};
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ pub(super) async fn answer(
     let (mut parts, body) = request.into_parts();
     let lost = match direct(&front, &mut parts).await {
         Ok(original) => {
+            // One request at a time: what it goes to is what a change of the rules is asked about.
+            front.facts.state().live.upstream = Some(UpstreamAddr(original.0));
             let towards = Arc::new(front.towards(original));
             return forward::answer(towards, Request::from_parts(parts, body)).await;
         }

@@ -76,20 +76,22 @@ pub(super) async fn answer(
         );
         return Ok(own::refuse(telling, version, unsound.status, unsound.message));
     }
+    let wish = Wish::of(&parts);
+    let named = wish != Wish::Upgrade || upgrade::is_named(&parts.headers);
+    // Before it is judged: what its Connection fields take away, the app will not see.
+    hops::strip_request(&mut parts.headers, if named { wish } else { Wish::Answer });
+    translate::join_cookies(&mut parts);
     let judged = match judge(&front, &parts, &mut telling) {
         Ok(judged) => judged,
         Err(Unsound { status, message }) => return Ok(own::refuse(telling, version, status, message)),
     };
-    let body = match screen(&front, judged, &parts, body).await {
+    let body = match screen(&front, judged, wish, &parts, body).await {
         Ok(body) => body,
         Err(refused) => {
             let Unsound { status, message } = deny(&front, refused, &mut telling);
             return Ok(own::refuse(telling, version, status, message));
         }
     };
-    let wish = Wish::of(&parts);
-    let named = wish != Wish::Upgrade || upgrade::is_named(&parts.headers);
-    hops::strip_request(&mut parts.headers, if named { wish } else { Wish::Answer });
     span.write(&mut parts.headers);
     let offered = parts.extensions.remove::<OnUpgrade>().is_some();
     let (request, gate) = upload(parts, body, &mut telling);
@@ -100,7 +102,8 @@ pub(super) async fn answer(
         Err(undelivered) => return Ok(undelivered.answer(telling, version)),
     };
     telling.answered(response.status(), response.headers());
-    if wish.is_granted_by(response.status()) && named && offered {
+    if wish.is_granted_by(response.status()) && named && offered && !upgrade::names_hidden(response.headers())
+    {
         front.agreed.leave(hyper::upgrade::on(&mut response), telling);
         return Ok(response.map(|_nothing| Download::own("", None)));
     }

@@ -87,6 +87,8 @@ struct Head {
     http10: bool,
     connect: bool,
     upgrade: bool,
+    /// An Upgrade field names what requests could hide behind.
+    hidden: bool,
     chunked: bool,
     hosts: u32,
     length: Option<u64>,
@@ -256,6 +258,7 @@ impl Head {
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.upgrade |= is_upgrade(value);
+                self.hidden |= hides_requests(value);
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = number(value, 10, LENGTH_DIGITS).ok_or(Violation::ContentLength)?;
@@ -284,20 +287,23 @@ impl Head {
             (true, None) => Ok(Next::ChunkSize),
             (false, Some(length)) if length > 0 => Ok(Next::Body(length)),
             // What comes now is HTTP only if the answer says so, and we close the connection then.
-            (false, _) if self.connect || self.upgrade && !self.http10 => Ok(Next::Raw),
+            (false, _) if self.connect || self.upgrade && !self.hidden && !self.http10 => Ok(Next::Raw),
             (false, _) => Ok(Next::RequestLine),
         }
     }
 }
 
-/// Whether the value of an Upgrade field asks for something that we take part in: not for HTTP/2, whose requests would pass
-/// by whoever looks at those of HTTP/1 (RFC 9113 has given that upgrade up).
+/// Whether the value of an Upgrade field asks for anything.
 pub(super) fn is_upgrade(value: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|protocol| !protocol.trim_ascii().is_empty())
+}
+
+/// Whether the value of an Upgrade field names what we take no part in, whatever else it names: behind HTTP/2 (RFC 9113 has
+/// given that upgrade up) and TLS (RFC 2817) there would be requests that pass by whoever looks at those of HTTP/1.
+pub(super) fn hides_requests(value: &[u8]) -> bool {
     value.split(|&byte| byte == b',').any(|one| {
-        let protocol = one.trim_ascii();
-        !protocol.is_empty()
-            && !protocol.eq_ignore_ascii_case(b"h2c")
-            && !protocol.eq_ignore_ascii_case(b"h2")
+        let name = one.trim_ascii().split(|&byte| byte == b'/').next().unwrap_or_default().trim_ascii();
+        ["h2c", "h2", "tls", "http"].iter().any(|hiding| name.eq_ignore_ascii_case(hiding.as_bytes()))
     })
 }
 
@@ -371,6 +377,10 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade, http2-settings\r\n\r\n{GET}"
         );
         assert_eq!(all(&h2c), Ok(2), "an upgrade to HTTP/2 is not made");
+        for also in ["h2c, websocket", "websocket\r\nUpgrade: h2c", "websocket, TLS/1.0"] {
+            let beside = h2c.replace("Upgrade: h2c", &format!("Upgrade: {also}"));
+            assert_eq!(all(&beside), Ok(2), "nor beside another: {also}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) enum Screened {
 pub(super) async fn screen(
     front: &Front,
     judged: Judged,
+    wish: Wish,
     parts: &Parts,
     body: Incoming,
 ) -> Result<Screened, Refused> {
@@ -40,7 +41,7 @@ pub(super) async fn screen(
     // A target of HTTP/1 that names another host is for a proxy, which this is not.
     let absolute = parts.version != Version::HTTP_2 && parts.uri.authority().is_some();
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let plain = !absolute && Wish::of(parts) == Wish::Answer;
+    let plain = !absolute && wish == Wish::Answer;
     match probing.permits(parts.method.as_str(), target) {
         Permit::Granted if plain => Ok(Screened::Unread(body)),
         Permit::IfItsBodyIs if plain && parts.version == Version::HTTP_2 && parts.method == Method::POST => {

@@ -16,7 +16,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
-use super::heads::is_upgrade;
+use super::heads::{hides_requests, is_upgrade};
 use super::io::Io;
 use super::telling::Telling;
 use crate::proxy::relay;
@@ -42,8 +42,11 @@ impl Wish {
             return Self::Connect;
         }
         let has_body = headers.contains_key(TRANSFER_ENCODING)
-            || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-        let asked = headers.get_all(UPGRADE).iter().any(|value| is_upgrade(value.as_bytes()));
+            || headers
+                .get(CONTENT_LENGTH)
+                .is_some_and(|length| length.as_bytes().iter().any(|&digit| digit != b'0'));
+        let asked = headers.get_all(UPGRADE).iter().any(|value| is_upgrade(value.as_bytes()))
+            && !names_hidden(headers);
         // The same question as in `heads`, which lets bytes pass unseen behind such a head.
         if asked && !has_body && request.version == Version::HTTP_11 { Self::Upgrade } else { Self::Answer }
     }
@@ -56,6 +59,11 @@ impl Wish {
             Self::Connect => status.is_success(),
         }
     }
+}
+
+/// Whether an Upgrade field names what requests could hide behind.
+pub(super) fn names_hidden(headers: &HeaderMap) -> bool {
+    headers.get_all(UPGRADE).iter().any(|value| hides_requests(value.as_bytes()))
 }
 
 /// Whether Connection names `upgrade`, without which an Upgrade field means nothing.

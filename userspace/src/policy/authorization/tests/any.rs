@@ -152,7 +152,10 @@ pub(super) fn policies() -> impl Strategy<Value = Vec<AuthorizationPolicy>> {
 /// Those of `policies` that hold for a workload of their namespace.
 pub(super) fn held(policies: &[AuthorizationPolicy]) -> Authorization {
     let labels = BTreeMap::new();
-    Authorization::of(policies, Subject { namespace: "a", labels: &labels, root_namespace: "root" })
+    Authorization::of(
+        policies,
+        Subject { trust_domain: "cluster.local", namespace: "a", labels: &labels, root_namespace: "root" },
+    )
 }
 
 fn address() -> impl Strategy<Value = IpAddr> + Clone {

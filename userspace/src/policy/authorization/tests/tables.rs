@@ -447,3 +447,39 @@ fn what_a_connection_will_say_is_waited_for_only_where_it_matters() {
         Some(true)
     );
 }
+
+#[test]
+fn what_policies_call_cluster_local_is_the_meshs_own_domain() {
+    let labels = std::collections::BTreeMap::new();
+    let subject = crate::policy::Subject {
+        trust_domain: "td",
+        namespace: "a",
+        labels: &labels,
+        root_namespace: "root",
+    };
+    for (principal, denied) in [
+        ("cluster.local/ns/shop/sa/web", true),
+        ("cluster.local/ns/shop/*", true),
+        ("td/ns/shop/sa/web", true),
+        ("cluster.localhost/ns/shop/*", false),
+        ("other/ns/shop/sa/web", false),
+    ] {
+        let source = Source {
+            principals: Match { any: vec![Pattern::new(principal)], none: Vec::new() },
+            ..Source::default()
+        };
+        let rule = AuthorizationRule { from: vec![source], ..AuthorizationRule::default() };
+        let held = crate::policy::Authorization::of(
+            &[AuthorizationPolicy { namespace: "a".to_owned(), ..policy("p", Action::Deny, vec![rule]) }],
+            subject,
+        );
+        let web = "spiffe://td/ns/shop/sa/web".parse().expect("an identity");
+        let call = Call {
+            source: Some(&web),
+            client: [10, 0, 0, 1].into(),
+            destination: ([10, 0, 0, 9], 80).into(),
+            content: Content::Opaque,
+        };
+        assert_eq!(!held.decide(&call).ruling.is_allowed(), denied, "{principal}");
+    }
+}
