@@ -168,7 +168,11 @@ impl Guarded {
     fn reload(&self, lab: &Lab) -> Result<f64> {
         write(&self.file, &written(self.policies, Some(TOGGLED.port())))?;
         let began = Instant::now();
-        let is = |outcome| Ok((self.connect(TOGGLED.port(), 1, None)?.outcome == outcome).then_some(()));
+        // It connects several times, and the change may come in between or cut it: then it fails, and is asked again.
+        let is = |outcome: &str| {
+            let answer = self.connect(TOGGLED.port(), 1, None).ok();
+            Ok(answer.filter(|answer| answer.outcome == outcome).map(drop))
+        };
         lab.patience().until("a changed policy to be in force", || is("ECONNREFUSED"))?;
         let elapsed = began.elapsed();
         write(&self.file, &written(self.policies, None))?;
