@@ -13,6 +13,10 @@
 //! - [`identity`]: certificates: sources, store, verifier, the development authority
 //! - [`netfilter`]: the same capture by iptables, for comparison and for kernels too old
 //! - [`proxy`]: the instance: listeners, outbound, inbound, relay, tunnel
+//! - [`node`]: which pods of a node are served, and when: a state machine (pure)
+//! - [`kubernetes`]: what the API server says of pods, services and policies
+//! - [`cni`]: the plugin that has a pod enrolled before its first packet
+//! - [`inject`]: a pod's manifest with the sidecar in it
 //! - [`telemetry`]: access log and metrics
 //! - [`admin`]: readiness, liveness and metrics over HTTP
 //! - [`sys`]: all unsafe code: system calls that no crate wraps
@@ -34,11 +38,15 @@
 pub mod admin;
 pub mod agent;
 pub mod cli;
+pub mod cni;
 pub mod config;
 pub mod datapath;
 pub mod identity;
+pub mod inject;
+pub mod kubernetes;
 pub mod model;
 pub mod netfilter;
+pub mod node;
 pub mod policy;
 pub mod proxy;
 pub mod routing;
