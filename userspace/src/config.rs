@@ -14,6 +14,7 @@ mod metadata;
 mod object;
 mod resources;
 mod settings;
+mod shown;
 mod sources;
 mod value;
 mod watch;

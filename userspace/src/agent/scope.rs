@@ -9,11 +9,12 @@
 //! ```
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, Result, bail};
 
+use crate::agent::register::Serves;
 use crate::config::{Config, WorkloadName};
 use crate::sys::cgroup::Cgroup;
 
@@ -37,6 +38,25 @@ impl Scope<'_> {
             Self::Run(cgroups) => Ok(cgroups.pins_name()),
             Self::Pod(pod) => pod.pins_name(workload),
             Self::Here => Ok(workload.to_owned()),
+        }
+    }
+}
+
+impl Scope<'_> {
+    /// How this process serves whom it serves.
+    pub(super) const fn serves(&self) -> Serves {
+        match self {
+            Self::Run(_) => Serves::Command,
+            Self::Pod(_) | Self::Here => Serves::Pod,
+        }
+    }
+
+    /// The cgroup that is captured, if any is.
+    pub(super) fn cgroup(&self) -> Option<PathBuf> {
+        match self {
+            Self::Run(cgroups) => Some(cgroups.workload.path().to_owned()),
+            Self::Pod(pod) => Some(pod.workload.path().to_owned()),
+            Self::Here => None,
         }
     }
 }

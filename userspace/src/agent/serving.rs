@@ -8,7 +8,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use tokio::sync::oneshot;
@@ -24,6 +24,7 @@ use crate::agent::identity;
 use crate::agent::listeners::Listeners;
 use crate::agent::local;
 use crate::agent::observing::{self, Rejections};
+use crate::agent::register::{self, Register};
 use crate::agent::scope::{Scope, workload_name};
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
@@ -32,7 +33,7 @@ use crate::proxy::{
     Threads, Unknown,
 };
 use crate::sys::text;
-use crate::telemetry::{Instances, Own, Telemetry};
+use crate::telemetry::{Outlets, Own, Telemetry};
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
@@ -60,11 +61,12 @@ pub(super) struct Serving {
 
 /// What the followers of changes need too.
 struct Shared {
-    config: Mutex<Config>,
+    /// Shared with whoever shows it.
+    config: Arc<Mutex<Config>>,
     capture: Capture,
     gate: Arc<Gate>,
     instance: Arc<Instance>,
-    telemetry: Arc<Telemetry>,
+    outlets: Arc<Outlets>,
     rejections: Rejections,
 }
 
@@ -82,12 +84,14 @@ impl Serving {
             None => None,
         };
         let identity = certificates.as_ref().map(|certificates| certificates.identity());
-        let telemetry = Arc::new(Telemetry::new(Own { name: workload.clone(), identity })?);
-        observing::tell(&telemetry, &config)?;
+        let register = Register::new(scope.serves());
+        let outlets = Arc::clone(register.outlets());
+        let own = Own { name: workload.clone(), identity };
+        let telemetry = Arc::new(Telemetry::new(own, Arc::clone(&outlets))?);
+        observing::tell(&outlets, &config)?;
         let mut tasks = Vec::new();
         if let Some(settings) = &config.admin {
-            let instances = Arc::new(Instances::default());
-            instances.register(&telemetry);
+            let instances = Arc::clone(register.metrics());
             tasks.push(observing::serve_admin(settings, &readiness, instances, certificates.clone())?);
         }
         if let Some(certificates) = &certificates {
@@ -113,7 +117,7 @@ impl Serving {
         instance.set_http(http(&config));
         instance.set_routing(routing(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
-        tasks.extend(local::serve(&scope.name(&workload)?, workload, &instance, certificates));
+        tasks.extend(local::serve(&scope.name(&workload)?, &register));
         let captured = listeners
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
@@ -133,8 +137,19 @@ impl Serving {
         let rejections = Rejections::default();
         rejections.tell(&config);
         telemetry.add_source(Arc::new(rejections.rows()));
-        let config = Mutex::new(config);
-        let shared = Arc::new(Shared { config, capture, gate, instance, telemetry, rejections });
+        let config = Arc::new(Mutex::new(config));
+        let shown = Arc::clone(&config);
+        register.add(register::Entry {
+            instance: Arc::downgrade(&instance),
+            certificates,
+            telemetry,
+            since: SystemTime::now(),
+            readiness: readiness.clone(),
+            addresses: Vec::new(),
+            cgroup: scope.cgroup(),
+            config: Box::new(move || shown.lock().unwrap_or_else(PoisonError::into_inner).shown()),
+        });
+        let shared = Arc::new(Shared { config, capture, gate, instance, outlets, rejections });
         Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, _threads: threads })
     }
 
@@ -160,7 +175,7 @@ impl Serving {
 
     /// Opens the access log file anew, after a rotation.
     pub(super) fn reopen_access_log(&self) {
-        self.shared.telemetry.reopen_log();
+        self.shared.outlets.reopen_log();
     }
 
     /// Goes on capturing until no connection is open or the deadline has come, then removes the capture.
@@ -221,8 +236,7 @@ impl Serving {
         }
         shared.instance.cut_off();
         shared.instance.idle().await;
-        shared.telemetry.log_to(None).context("end the access log")?;
-        shared.telemetry.export_to(None).context("end the export")?;
+        observing::fall_silent(&shared.outlets)?;
         removed
     }
 }
@@ -263,9 +277,9 @@ impl Shared {
         self.rejections.tell(&new);
         if new.tracing != running.tracing {
             // The log too, which may go to the same collector.
-            observing::tell(&self.telemetry, &new)?;
+            observing::tell(&self.outlets, &new)?;
         } else if new.access_log != running.access_log {
-            observing::log_accesses(&self.telemetry, &new)?;
+            observing::log_accesses(&self.outlets, &new)?;
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
         tracing::info!("configuration changed");
