@@ -76,10 +76,14 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
 fn begin(config: &Config, workload: &str, proxy: ForeignProxy, ears: &Ears) -> Result<(EbpfCapture, Cgroup)> {
     let pod = Pod::find(config)?;
     let exempt = ears.cgroup(config, &pod)?;
-    let fixed =
-        Fixed { targets: ears.targets(proxy), workload: pod.workload.clone(), instance_cgroup: exempt.id()? };
+    let fixed = Fixed {
+        targets: ears.targets(proxy),
+        workload: pod.workload.clone(),
+        instance_cgroup: exempt.id()?,
+        network: NetworkNamespace::own(),
+    };
     let mounting = ebpf::mounting(config.capture.on_failure);
-    let capture = EbpfCapture::prepare(&pod.pins_name(workload)?, mounting, fixed)?;
+    let capture = EbpfCapture::prepare(&pod.pins_name(workload)?, mounting, Stage::Own, fixed)?;
     let place = Place {
         workload: pod.workload.open()?,
         handoff: pod.workload.open()?,

@@ -24,6 +24,7 @@ use super::{
     Admission, Asked, Caller, Entry, Handoffs, Instance, Limits, Listening, Probing, Refused, Surroundings,
     Workers,
 };
+use crate::sys::namespace::NetworkNamespace;
 use crate::model::{
     AmbiguousPath, ClientAddr, Decided, Direction, Ended, Exchange, Identity, Observer, OriginalDst, Reason,
 };
@@ -170,6 +171,7 @@ impl Bench {
             admission,
             tunnelling: None,
             workers,
+            network: NetworkNamespace::own(),
         };
         let instance = Instance::new(limits, surroundings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

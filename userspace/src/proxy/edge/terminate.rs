@@ -73,7 +73,7 @@ pub(super) async fn serve(alive: Alive, termination: &Termination, arrived: Arri
     }
     record.dialling(termination.to);
     let dial = Dial {
-        handoffs: &*instance.handoffs,
+        instance,
         client,
         upstream: termination.to,
         direction: Direction::Inbound,
