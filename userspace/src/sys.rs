@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod namespace;
 pub mod rcu;
 pub mod ready;
+pub mod rights;
 pub mod socket;
 pub mod spawn;
 pub mod text;

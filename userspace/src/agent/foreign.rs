@@ -20,9 +20,10 @@ use crate::agent::scope::{Pod, workload_name};
 use crate::agent::sidecar::Stop;
 use crate::cli::{CaptureArgs, ForeignProxy};
 use crate::config::{CaptureMode, Config, Watch, watch};
-use crate::datapath::{Datapath, Place};
+use crate::datapath::{Datapath, Place, Stage};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::foreign::{Family, Listener, Reach, listener, listening_inode};
+use crate::sys::namespace::NetworkNamespace;
 use crate::telemetry::{Instances, Own, Telemetry};
 
 /// How often to look whether the proxy listens.

@@ -66,8 +66,8 @@ impl Cluster {
     /// Every object that is not in force as it is written, and why.
     pub fn rejected(&self) -> impl Iterator<Item = (ResourceKey, String)> {
         let resources = self.resources.rejected().iter();
-        let resources = resources
-            .filter_map(|Rejected { key, message, .. }| Some((key.clone()?, message.clone())));
+        let resources =
+            resources.filter_map(|Rejected { key, message, .. }| Some((key.clone()?, message.clone())));
         self.policies.rejected().chain(resources)
     }
 }

@@ -110,7 +110,8 @@ impl Document {
             self.expect_for_node(node, part)?;
         }
         let of = if self.node.is_some() { Whose::EveryPods } else { Whose::Own };
-        let identity = self.identity.map(|section| WrittenIdentity::settings(section, of, part)).transpose()?;
+        let identity =
+            self.identity.map(|section| WrittenIdentity::settings(section, of, part)).transpose()?;
         let own = match &identity {
             None => Own::None,
             Some(IdentitySettings { id: None, .. }) => Own::Certified,

@@ -68,9 +68,8 @@ impl Dial<'_> {
     }
 
     async fn attempt(&self, at_hand: Option<Socket>, source: Source) -> Result<TcpStream, Fault> {
-        let socket = self
-            .open(at_hand, source)
-            .map_err(|source| Fault::new(Side::Agent, "open socket", source))?;
+        let socket =
+            self.open(at_hand, source).map_err(|source| Fault::new(Side::Agent, "open socket", source))?;
         if self.direction == Direction::Inbound {
             self.instance
                 .handoffs

@@ -24,10 +24,10 @@ use super::{
     Admission, Asked, Caller, Entry, Handoffs, Instance, Limits, Listening, Probing, Refused, Surroundings,
     Workers,
 };
-use crate::sys::namespace::NetworkNamespace;
 use crate::model::{
     AmbiguousPath, ClientAddr, Decided, Direction, Ended, Exchange, Identity, Observer, OriginalDst, Reason,
 };
+use crate::sys::namespace::NetworkNamespace;
 
 /// How long anything here may take before it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(20);

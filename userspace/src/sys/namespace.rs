@@ -49,7 +49,10 @@ impl NetworkNamespace {
         let there = file.metadata()?;
         // Files of one file system, whose inode numbers are the namespaces' (namespaces(7)).
         if there.dev() != own.dev() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a namespace, found another file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "expected a namespace, found another file",
+            ));
         }
         if there.ino() == own.ino() {
             let message = "expected the network namespace of a pod, found that of this process";

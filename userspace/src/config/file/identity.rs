@@ -71,7 +71,8 @@ impl WrittenIdentity {
         let source = sources.remove(0);
         let signs = matches!(source, CertificateSource::SigningCa { .. });
         if of == Whose::EveryPods && (id.is_some() || !signs) {
-            let message = "expected signing-ca without id, which Kubernetes says of each pod, beside the section node";
+            let message =
+                "expected signing-ca without id, which Kubernetes says of each pod, beside the section node";
             return Err(part.invalid(at, "identity", message));
         }
         if of == Whose::Own && id.is_none() && signs {

@@ -158,7 +158,14 @@ fn closed(kind: Kind, object: ClusterObject<'_>) -> Policy {
                 Some("AUDIT") => (Action::Audit, Vec::new()),
                 Some(_) => (Action::Deny, vec![AuthorizationRule::default()]),
             };
-            Policy::Authorization(AuthorizationPolicy { namespace, name, selector, action, rules, dry_run: false })
+            Policy::Authorization(AuthorizationPolicy {
+                namespace,
+                name,
+                selector,
+                action,
+                rules,
+                dry_run: false,
+            })
         }
     }
 }

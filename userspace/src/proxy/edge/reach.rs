@@ -124,11 +124,7 @@ pub(super) async fn reach(
     Err(last.unwrap_or_else(|| Refusal::new(Side::Agent, "look up name", "expected an address, found none")))
 }
 
-async fn connect(
-    instance: &Instance,
-    at_hand: Option<Socket>,
-    address: SocketAddr,
-) -> io::Result<TcpStream> {
+async fn connect(instance: &Instance, at_hand: Option<Socket>, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = match at_hand {
         Some(socket) => socket,
         None => instance.socket(Domain::for_address(address))?,

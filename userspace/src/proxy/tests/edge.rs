@@ -8,8 +8,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::model::{Side, UpstreamAddr, Verdict};
-use crate::sys::namespace::NetworkNamespace;
 use crate::proxy::{Edge, Negotiation, Origination, Termination};
+use crate::sys::namespace::NetworkNamespace;
 
 /// A server's TLS and that of those who believe it; its name is `localhost`.
 fn tls() -> (Arc<ServerConfig>, Arc<ClientConfig>) {

@@ -8,8 +8,8 @@ use super::*;
 use crate::model::{
     Directory, DirectoryBuilder, Reach, Service, ServicePort, Side, TUNNEL_PORT, Tier, Verdict, Workload,
 };
-use crate::sys::namespace::NetworkNamespace;
 use crate::proxy::{Neighbours, Tunnelling, Unknown};
+use crate::sys::namespace::NetworkNamespace;
 
 /// Another address of loopback for every test, so that all can have the tunnel's port.
 fn another_address() -> IpAddr {
@@ -431,7 +431,7 @@ async fn plain_text_where_it_is_not_taken_is_refused() {
         admission: Arc::new(admitted),
         tunnelling: None,
         workers: Workers::here(),
-            network: NetworkNamespace::own(),
+        network: NetworkNamespace::own(),
     };
     let instance = Instance::new(LIMITS, surroundings);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
