@@ -81,7 +81,6 @@ impl Register {
         self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(entry));
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "only a node outlives a workload that it serves"))]
     /// Forgets a workload, unless another one has taken its name.
     pub(super) fn remove(&self, telemetry: &Arc<Telemetry>) {
         let name = &telemetry.own().name;
