@@ -10,6 +10,7 @@ mod envoy;
 mod http;
 mod instructions;
 mod laptop;
+mod operate;
 mod podman;
 mod policy;
 mod readme;
