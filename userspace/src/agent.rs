@@ -3,6 +3,7 @@
 //! # Layout
 //! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
 //! - `scope`: whom to serve, and where it lives
+//! - `host`: what a process has once, however many workloads it serves
 //! - `serving`: a workload being served, from start to drain
 //! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
 //! - `follower`: tasks that follow changes and are never cut off half way
@@ -23,6 +24,7 @@ mod edge;
 mod explain;
 mod follower;
 mod foreign;
+mod host;
 mod identity;
 mod iptables;
 mod lint;
