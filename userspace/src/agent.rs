@@ -1,7 +1,8 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
+//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`, `inject`, `webhook`:
+//!   one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `serving`: a workload being served, from start to drain
 //! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
@@ -24,6 +25,7 @@ mod explain;
 mod follower;
 mod foreign;
 mod identity;
+mod inject;
 mod iptables;
 mod lint;
 mod listeners;
@@ -34,6 +36,7 @@ mod run;
 mod scope;
 mod serving;
 mod sidecar;
+mod webhook;
 
 use std::future::Future;
 use std::io::{IsTerminal, stderr};
@@ -86,6 +89,10 @@ fn perform(command: Command) -> Result<ExitCode> {
             let PolicyCommand::Lint(args) = &args.command;
             Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Inject(args) => {
+            Ok(if inject::print(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Webhook(args) => complete(webhook::serve(args)).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -8,11 +8,13 @@ mod capture;
 mod certs;
 mod choice;
 mod explain;
+mod inject;
 mod maintain;
 mod overrides;
 mod policy;
 mod run;
 mod sidecar;
+mod webhook;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -21,12 +23,14 @@ pub use ca::{CaArgs, CaCommand, InitArgs, IssueArgs};
 pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
 pub use explain::{Destination, ExplainArgs, Header, RunningArgs, Who};
+pub use inject::InjectArgs;
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
 pub use overrides::Overrides;
 
 pub use policy::{LintArgs, PolicyArgs, PolicyCommand};
 pub use run::{CommandLine, RunArgs};
 pub use sidecar::SidecarArgs;
+pub use webhook::WebhookArgs;
 
 /// Exit status for a configuration that is not valid (`EX_CONFIG` of sysexits.h). Wrong usage exits with 2.
 pub const EXIT_CONFIG: u8 = 78;
@@ -41,7 +45,7 @@ pub struct Cli {
 
     /// What to log on standard error: a level, or levels by module
     ///
-    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `connections`, `explain` and `policy`, so
+    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `connections`, `explain`, `policy` and `inject`, so
     /// that output stays readable, and info for all else.
     #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
     log: Option<String>,
@@ -103,6 +107,16 @@ pub enum Command {
     Connections(RunningArgs),
     /// Look at policies before they are in force
     Policy(PolicyArgs),
+    /// Print manifests with the sidecar in their pods
+    ///
+    /// Pods, and the templates of Deployments, StatefulSets, DaemonSets, Jobs and CronJobs, get it as a native sidecar
+    /// (Kubernetes 1.29 and later). A document in which nothing changes stays as it is. Injecting twice is injecting once.
+    Inject(InjectArgs),
+    /// Do the same as the API server's admission webhook
+    ///
+    /// For pods as they are made, in namespaces with the label sidestep.io/injection: enabled. deploy/kubernetes.md has the
+    /// manifests for it.
+    Webhook(WebhookArgs),
 }
 
 impl Cli {
@@ -117,6 +131,7 @@ impl Cli {
                 | Command::Certs(_)
                 | Command::Ca(_)
                 | Command::Policy(_)
+                | Command::Inject(_)
                 | Command::Explain(_)
                 | Command::Connections(_),
             ) => "warn",
