@@ -48,11 +48,16 @@ use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, EXIT_CONFIG, PolicyCommand};
+use crate::cni;
 use crate::config::ConfigError;
 
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A runtime gives a plugin no arguments, and reads its standard output.
+    if std::env::args_os().next().is_some_and(|program| cni::plugin::is_called(&program)) {
+        return cni::plugin::main();
+    }
     let cli = Cli::parse();
     log_to_stderr(cli.log_filter());
     match perform(cli.command) {
@@ -85,6 +90,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Ca(args) => ca::perform(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
         Command::Connections(args) => connections::list(&args).map(|()| ExitCode::SUCCESS),
+        Command::Cni(_) => Ok(cni::plugin::main()),
         Command::Policy(args) => {
             let PolicyCommand::Lint(args) = &args.command;
             Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

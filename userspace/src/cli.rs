@@ -7,6 +7,7 @@ mod ca;
 mod capture;
 mod certs;
 mod choice;
+mod cni;
 mod explain;
 mod inject;
 mod maintain;
@@ -22,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 pub use ca::{CaArgs, CaCommand, InitArgs, IssueArgs};
 pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
+pub use cni::CniArgs;
 pub use explain::{Destination, ExplainArgs, Header, RunningArgs, Who};
 pub use inject::InjectArgs;
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
@@ -117,6 +119,11 @@ pub enum Command {
     /// For pods as they are made, in namespaces with the label sidestep.io/injection: enabled. deploy/kubernetes.md has the
     /// manifests for it.
     Webhook(WebhookArgs),
+    /// Have a pod captured before it starts: the plugin that a container runtime calls
+    ///
+    /// Speaks the Container Network Interface, 0.3 to 1.1, as the last of a network's chain. `sidestep node` puts it into
+    /// the node's network as `sidestep-cni`; under that name it needs no argument.
+    Cni(CniArgs),
 }
 
 impl Cli {

@@ -13,15 +13,17 @@ mod links;
 mod object;
 mod ownership;
 pub mod pins;
+mod stage;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, SockMap};
-use sidestep_abi::maps::LISTENERS;
+use sidestep_abi::maps::{self, LISTENERS};
 
 pub use counters::{Counters, Counts};
 pub use denials::{Denial, Denials, Transport};
@@ -30,10 +32,11 @@ pub use links::Place;
 pub use object::{Insight, probe};
 pub use ownership::Ownership;
 pub use pins::Pins;
+pub use stage::{NodeStage, Stage};
 pub use tables::{Generation, Tables};
 
 use links::Links;
-use object::Object;
+use object::{Object, PROGRAMS};
 
 /// The loaded object of one workload.
 pub struct Datapath {
@@ -44,20 +47,30 @@ pub struct Datapath {
     pub tables: Tables,
     listeners: SockMap<MapData>,
     ownership: Arc<Ownership>,
+    /// Those of the node, where the stage is.
+    shared: Option<Arc<Handoffs>>,
 }
 
 impl Datapath {
-    /// Loads the object over the maps that are pinned for this workload, making those that are not. Nothing is
-    /// attached yet; links that a predecessor pinned go on working.
+    /// Loads the object over the maps that are pinned for this workload, making those that are not, and over the stage. Nothing
+    /// is attached yet; links that a predecessor pinned go on working.
     ///
     /// # Errors
     /// If the kernel refuses a map or program, with the verifier's words.
-    pub fn load(pins: Pins) -> Result<Self> {
-        let mut object = Object::load(&pins)?;
+    pub fn load(pins: Pins, stage: Stage<'_>) -> Result<Self> {
+        let mut paths: BTreeMap<_, _> = maps::ALL.into_iter().map(|name| (name, pins.map(name))).collect();
+        if let Stage::Shared(node) = stage {
+            paths.extend(node.shared());
+        }
+        let shared = match stage {
+            Stage::Own => None,
+            Stage::Shared(node) => Some(node.handoffs()),
+        };
+        let mut object = Object::load(paths, &PROGRAMS)?;
         let tables = Tables::new(&mut object)?;
         let listeners = SockMap::try_from(object.map(LISTENERS)?)?;
         let ownership = Arc::new(Ownership::new(&mut object)?);
-        Ok(Self { object, links: Links::default(), pins, tables, listeners, ownership })
+        Ok(Self { object, links: Links::default(), pins, tables, listeners, ownership, shared })
     }
 
     /// Puts a listening socket in its slot; what the slot held before gets no further connection. The kernel empties the
@@ -123,7 +136,10 @@ impl Datapath {
     /// # Errors
     /// If taken twice.
     pub fn handoffs(&mut self) -> Result<Arc<Handoffs>> {
-        Handoffs::new(&mut self.object).map(Arc::new)
+        match &self.shared {
+            Some(handoffs) => Ok(Arc::clone(handoffs)),
+            None => Handoffs::new(&mut self.object).map(Arc::new),
+        }
     }
 
     /// Reads the counters.

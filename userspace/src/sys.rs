@@ -12,6 +12,7 @@ pub mod foreign;
 pub mod kernel;
 pub mod rcu;
 pub mod ready;
+pub mod rights;
 pub mod socket;
 pub mod spawn;
 pub mod text;

@@ -37,8 +37,8 @@ pub(super) fn clean(args: &CleanupArgs) -> Result<()> {
     let cleaned = pins::clean(workload, how)?;
     for cleaned in &cleaned {
         match cleaned {
-            Cleaned::Removed(name) => println!("{verb} the pins of workload {name}"),
-            Cleaned::InUse(name) => println!("kept the pins of workload {name}: a live process serves it"),
+            Cleaned::Removed(name) => println!("{verb} the pins of {}", owner(name)),
+            Cleaned::InUse(name) => println!("kept the pins of {}: a live process serves it", owner(name)),
         }
     }
     let sockets = clean_sockets(args.workload.as_ref(), how, verb);
@@ -52,6 +52,11 @@ pub(super) fn clean(args: &CleanupArgs) -> Result<()> {
         (_, false) => {}
     }
     Ok(())
+}
+
+/// Whose pins are called that.
+fn owner(name: &str) -> String {
+    if name == pins::NODE { "the node".to_owned() } else { format!("workload {name}") }
 }
 
 /// Sockets at which nobody answers any more: how many.

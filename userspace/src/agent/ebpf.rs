@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::agent::follower::Follower;
 use crate::agent::listeners::{Listeners, port};
 use crate::config::Config;
-use crate::datapath::{Datapath, Generation, Ownership, Pins, Place};
+use crate::datapath::{Datapath, Generation, Ownership, Pins, Place, Stage};
 use crate::model::{OnFailure, TUNNEL_PORT};
 use crate::policy::DenyWith;
 use crate::sys::addresses::{self, Sources};
@@ -115,7 +115,7 @@ impl EbpfCapture {
     pub(super) fn prepare(workload: &str, mounting: Mounting, fixed: Fixed) -> Result<Self> {
         // Subscribed before the list is read: a change between the two is not missed.
         let changes = watched(addresses::changes().context("subscribe to address changes")?)?;
-        let mut datapath = Datapath::load(Pins::open(workload, mounting)?)?;
+        let mut datapath = Datapath::load(Pins::open(workload, mounting)?, Stage::Own)?;
         let trace = tokio::spawn(datapath.trace()?);
         let ownership = datapath.ownership();
         let state = Mutex::new(State { datapath, sources: Sources::default(), published: None });

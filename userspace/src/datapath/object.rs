@@ -1,15 +1,14 @@
 //! The embedded BPF object: loading it over a workload's pins, and handing out its maps and programs.
 
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use aya::maps::{Map, MapData};
 use aya::programs::Program as AyaProgram;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
-use sidestep_abi::maps;
 
-use crate::datapath::Pins;
 use crate::sys::bpf::AttachType;
 use crate::sys::ready::watched;
 
@@ -25,9 +24,12 @@ pub(super) struct Program {
     pub(super) hook: AttachType,
 }
 
+/// The program that stages and claims handoffs.
+pub(super) const HANDOFF: Program = Program { name: "sidestep_handoff", hook: AttachType::SockOps };
+
 /// Every program, in the order of attachment: what carries handoffs and names stands before anything is steered.
 pub(super) const PROGRAMS: [Program; 10] = [
-    Program { name: "sidestep_handoff", hook: AttachType::SockOps },
+    HANDOFF,
     Program { name: "sidestep_getpeername4", hook: AttachType::Getpeername4 },
     Program { name: "sidestep_getpeername6", hook: AttachType::Getpeername6 },
     Program { name: "sidestep_getsockopt", hook: AttachType::Getsockopt },
@@ -45,14 +47,18 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Loads maps and programs; maps that are pinned are taken, the others made and pinned.
-    pub(super) fn load(pins: &Pins) -> Result<Self> {
+    /// Loads maps and programs. Of the maps that have a path, those that are pinned there are taken, the others made and
+    /// pinned.
+    pub(super) fn load(
+        paths: impl IntoIterator<Item = (&'static str, PathBuf)>,
+        programs: &[Program],
+    ) -> Result<Self> {
         let mut loader = EbpfLoader::new();
-        for name in maps::ALL {
-            loader.map_pin_path(name, pins.map(name));
+        for (name, path) in paths {
+            loader.map_pin_path(name, path);
         }
         let mut ebpf = loader.load(OBJECT).context("load the BPF object")?;
-        for Program { name, .. } in PROGRAMS {
+        for Program { name, .. } in programs {
             load_program(&mut ebpf, name)?;
         }
         Ok(Self { ebpf })

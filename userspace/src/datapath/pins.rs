@@ -3,6 +3,7 @@
 //! ```text
 //! /sys/fs/bpf/sidestep/<workload>/v<abi>/<MAP>         the maps
 //! /sys/fs/bpf/sidestep/<workload>/links/<program>      the attachments
+//! /sys/fs/bpf/sidestep/node/v<abi>/<MAP>               the maps that the workloads of a node share
 //! ```
 //!
 //! Three locks (flock(2)) hang on it. A live process holds a shared lock on the workload's directory, so that cleaning up can tell what was left behind from
@@ -29,6 +30,8 @@ use cleaning::{remove_orphans, remove_tree};
 pub use cleaning::{Cleaned, Cleanup, clean};
 
 const ROOT: &str = "sidestep";
+/// The directory of what the workloads of a node share. No workload's has this name: theirs end in the id of a cgroup or process.
+pub const NODE: &str = "node";
 /// How long another process may keep the turn: writing 131,072 rules takes half a second.
 const LONGEST_TURN: Duration = Duration::from_secs(20);
 /// How often to look whether the turn is free.

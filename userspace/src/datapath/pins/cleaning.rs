@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use nix::fcntl::FlockArg;
 
-use crate::datapath::pins::{ROOT, lock};
+use crate::datapath::pins::{NODE, ROOT, lock};
 use crate::sys::{bpf, bpffs};
 
-/// What [`clean`] found of one workload.
+/// What [`clean`] found of one workload, or of the node ([`NODE`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cleaned {
     /// Its pins were left behind, and are removed now (or would be).
@@ -73,12 +73,14 @@ pub fn clean(workload: Option<&str>, how: Cleanup) -> Result<Vec<Cleaned>> {
     names.into_iter().map(|name| clean_one(&root.join(&name), name, how)).collect()
 }
 
-/// Whether pins are those of a workload: of exactly that name, or of that name and the id of a pod-level cgroup.
+/// Whether pins are those of a workload: of exactly that name, or of that name and the id of a pod-level cgroup. What the
+/// workloads of a node share belongs to none.
 fn belongs_to(pins: &str, workload: &str) -> bool {
-    pins.strip_prefix(workload).is_some_and(|rest| match rest.strip_prefix('-') {
-        Some(id) => !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit()),
-        None => rest.is_empty(),
-    })
+    pins != NODE
+        && pins.strip_prefix(workload).is_some_and(|rest| match rest.strip_prefix('-') {
+            Some(id) => !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit()),
+            None => rest.is_empty(),
+        })
 }
 
 fn clean_one(directory: &Path, name: String, how: Cleanup) -> Result<Cleaned> {
@@ -132,5 +134,11 @@ mod tests {
         for pins in ["web-db", "web-", "webb", "we", "web-db-4711"] {
             assert!(!belongs_to(pins, "web"), "{pins}");
         }
+    }
+
+    #[test]
+    fn what_a_node_shares_belongs_to_no_workload_not_even_one_of_that_name() {
+        assert!(!belongs_to("node", "node"));
+        assert!(belongs_to("node-4711", "node"));
     }
 }

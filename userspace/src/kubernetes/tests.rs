@@ -1,0 +1,1 @@
+//! The feed against an API server of the harness.
