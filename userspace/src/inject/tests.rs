@@ -13,7 +13,7 @@ fn check(configuration: &str) -> Result<(), String> {
     Config::parse(std::path::Path::new("f"), configuration).map(drop).map_err(|error| error.to_string())
 }
 
-fn pod(spec: Value) -> Value {
+fn pod(spec: &Value) -> Value {
     let mut pod = json!({
         "metadata": { "name": "web", "labels": { "app": "web" } },
         "spec": { "containers": [{ "name": "app", "image": "nginx" }] },
@@ -48,7 +48,7 @@ fn refusal(pod: &Value) -> String {
 
 #[test]
 fn the_sidecar_is_native_comes_first_and_has_exactly_the_capabilities_it_needs() {
-    let (pod, _) = injected(&pod(json!({ "initContainers": [{ "name": "migrate" }] })), &settings());
+    let (pod, _) = injected(&pod(&json!({ "initContainers": [{ "name": "migrate" }] })), &settings());
     let [sidecar, migrate] = pod["spec"]["initContainers"].as_array().expect("a list").as_slice() else {
         panic!("{pod}")
     };
@@ -71,7 +71,7 @@ fn every_mount_of_the_sidecar_has_its_volume_and_the_apps_stay() {
         Some(IdentitySource::Secret("web".to_owned())),
     ] {
         let settings = Settings { identity, ..Settings::default() };
-        let (pod, config) = injected(&pod(json!({ "volumes": [{ "name": "cache" }] })), &settings);
+        let (pod, config) = injected(&pod(&json!({ "volumes": [{ "name": "cache" }] })), &settings);
         let names = |list: &Value| {
             let names = list.as_array().expect("a list").iter().map(|it| it["name"].clone());
             names.collect::<Vec<_>>()
@@ -85,7 +85,7 @@ fn every_mount_of_the_sidecar_has_its_volume_and_the_apps_stay() {
 
 #[test]
 fn the_configuration_says_who_the_pod_is() {
-    let mut pod = pod(json!({ "serviceAccountName": "orders" }));
+    let mut pod = pod(&json!({ "serviceAccountName": "orders" }));
     pod["metadata"]["labels"] = json!({ "app": "web", "version": "1.0" });
     let (pod, config) = injected(&pod, &settings());
     let identity = config.identity.expect("an identity").id.expect("an id");
@@ -98,7 +98,7 @@ fn the_configuration_says_who_the_pod_is() {
 
 #[test]
 fn what_the_kubelet_asks_in_plain_text_passes_and_nothing_else() {
-    let pod = pod(json!({ "containers": [{
+    let pod = pod(&json!({ "containers": [{
         "name": "app",
         "ports": [{ "name": "web", "containerPort": 8080 }],
         "livenessProbe": { "httpGet": { "port": "web", "path": "/healthz" } },
@@ -128,7 +128,7 @@ fn injecting_twice_is_injecting_once() {
     for spec in
         [json!({}), json!({ "initContainers": [{ "name": "migrate" }], "volumes": [{ "name": "v" }] })]
     {
-        let (once, _) = injected(&pod(spec), &settings());
+        let (once, _) = injected(&pod(&spec), &settings());
         let (twice, _) = injected(&once, &settings());
         assert_eq!(once, twice);
         let kept = put_in(&once, &SHOP, &settings(), Existing::Keep);
@@ -138,7 +138,7 @@ fn injecting_twice_is_injecting_once() {
 
 #[test]
 fn a_renewed_sidecar_is_the_one_of_the_new_settings() {
-    let (old, _) = injected(&pod(json!({})), &settings());
+    let (old, _) = injected(&pod(&json!({})), &settings());
     let settings = Settings { image: "sidestep:2".to_owned(), identity: None, ..settings() };
     let (new, config) = injected(&old, &settings);
     assert_eq!(new["spec"]["initContainers"].as_array().map(Vec::len), Some(1));
@@ -149,28 +149,28 @@ fn a_renewed_sidecar_is_the_one_of_the_new_settings() {
 
 #[test]
 fn a_pod_has_the_last_word_on_its_sidecar() {
-    let mut pod = pod(json!({}));
+    let mut pod = pod(&json!({}));
     pod["metadata"]["annotations"] =
         json!({ SIDECAR: "inbound: { ports: [8080] }\nadmin: { address: '0.0.0.0:9999' }\n" });
     let (pod, config) = injected(&pod, &settings());
     assert_eq!(config.inbound_ports(), [crate::policy::PortSpan::one(8080)].into_iter().collect());
     assert_eq!(pod["spec"]["initContainers"][0]["readinessProbe"]["httpGet"]["port"], 9999);
-    let mut wrong = self::pod(json!({}));
+    let mut wrong = self::pod(&json!({}));
     wrong["metadata"]["annotations"] = json!({ SIDECAR: "- a list" });
     assert!(refusal(&wrong).contains("annotation sidestep.io/sidecar: expected a mapping"));
 }
 
 #[test]
 fn pods_that_want_none_or_cannot_have_one_stay_as_they_are() {
-    let mut annotated = pod(json!({}));
+    let mut annotated = pod(&json!({}));
     annotated["metadata"]["annotations"] = json!({ INJECT: "false" });
-    let mut labelled = pod(json!({}));
+    let mut labelled = pod(&json!({}));
     labelled["metadata"]["labels"] = json!({ INJECT: "false" });
     for (pod, reason) in [
         (annotated, Untouched::OptedOut),
         (labelled, Untouched::OptedOut),
-        (pod(json!({ "hostNetwork": true })), Untouched::HostNetwork),
-        (pod(json!({ "os": { "name": "windows" } })), Untouched::Windows),
+        (pod(&json!({ "hostNetwork": true })), Untouched::HostNetwork),
+        (pod(&json!({ "os": { "name": "windows" } })), Untouched::Windows),
     ] {
         let outcome = put_in(&pod, &SHOP, &settings(), Existing::Renew);
         assert_eq!(outcome, Ok(Outcome::Untouched(reason)));
@@ -179,7 +179,7 @@ fn pods_that_want_none_or_cannot_have_one_stay_as_they_are() {
 
 #[test]
 fn the_annotation_alone_is_no_sidecar() {
-    let mut forged = pod(json!({}));
+    let mut forged = pod(&json!({}));
     forged["metadata"]["annotations"] = json!({ STATUS: INJECTED });
     let outcome = put_in(&forged, &SHOP, &settings(), Existing::Keep);
     assert!(matches!(outcome, Ok(Outcome::Injected { .. })), "{outcome:?}");
@@ -195,10 +195,10 @@ fn a_pod_that_would_not_work_is_refused() {
         (json!({ "volumes": "all" }), "spec.volumes: expected a list, found \"all\""),
         (json!({ "initContainers": { "a": 1 } }), "spec.initContainers: expected a list"),
     ] {
-        let found = refusal(&pod(spec));
+        let found = refusal(&pod(&spec));
         assert!(found.contains(expected), "{found}");
     }
-    let mut wrong = pod(json!({}));
+    let mut wrong = pod(&json!({}));
     wrong["metadata"] = json!("web");
     assert!(refusal(&wrong).contains("metadata: expected a mapping, found \"web\""));
     for nothing in [json!(null), json!([]), json!({ "spec": 1 })] {
@@ -209,7 +209,7 @@ fn a_pod_that_would_not_work_is_refused() {
 #[test]
 fn little_time_to_drain_is_told() {
     let outcome =
-        put_in(&pod(json!({ "terminationGracePeriodSeconds": 5 })), &SHOP, &settings(), Existing::Keep);
+        put_in(&pod(&json!({ "terminationGracePeriodSeconds": 5 })), &SHOP, &settings(), Existing::Keep);
     let Ok(Outcome::Injected { warnings, .. }) = outcome else { panic!("{outcome:?}") };
     assert!(warnings[0].contains("terminationGracePeriodSeconds"), "{warnings:?}");
 }

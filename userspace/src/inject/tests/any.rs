@@ -7,7 +7,7 @@ use super::super::*;
 use super::{SHOP, check, pod, settings};
 
 /// Any JSON, not deep.
-fn any() -> impl Strategy<Value = Value> {
+fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -59,9 +59,9 @@ proptest! {
             "/spec/containers/0", "/spec/initContainers", "/spec/volumes", "/spec/serviceAccountName",
             "/spec/hostNetwork",
         ]),
-        value in any(),
+        value in json(),
     ) {
-        let mut odd = pod(json!({ "initContainers": [], "volumes": [], "serviceAccountName": "a", "hostNetwork": false }));
+        let mut odd = pod(&json!({ "initContainers": [], "volumes": [], "serviceAccountName": "a", "hostNetwork": false }));
         odd["metadata"]["annotations"] = json!({});
         *odd.pointer_mut(place).expect("a place") = value;
         if let Ok(Outcome::Injected { template, .. }) = put_in(&odd, &SHOP, &settings(), Existing::Keep) {
@@ -76,7 +76,7 @@ proptest! {
     }
 
     #[test]
-    fn documents_and_questions_of_any_kind_end(value in any()) {
+    fn documents_and_questions_of_any_kind_end(value in json()) {
         let text = value.to_string();
         let _ = inject(&text, "default", &settings(), &check);
         let _ = answer(text.as_bytes(), &settings(), &check);

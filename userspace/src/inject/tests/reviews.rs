@@ -59,7 +59,7 @@ fn patched(object: &Value, response: &Value) -> Value {
 #[test]
 fn the_patch_makes_the_pod_that_injection_makes() {
     for object in [
-        whole(pod(json!({}))),
+        whole(pod(&json!({}))),
         whole(pod(
             json!({ "initContainers": [{ "name": "a" }, { "name": "b" }], "volumes": [{ "name": "v" }] }),
         )),
@@ -80,25 +80,25 @@ fn the_patch_makes_the_pod_that_injection_makes() {
 
 #[test]
 fn a_pod_that_wants_none_is_admitted_in_silence_and_one_that_cannot_have_one_with_a_warning() {
-    let mut out = whole(pod(json!({})));
+    let mut out = whole(pod(&json!({})));
     out["metadata"]["annotations"] = json!({ INJECT: "false" });
     let (response, _) = ask(&question(&out));
     assert_eq!(
         (&response["allowed"], &response["warnings"], &response["patch"]),
         (&json!(true), &Value::Null, &Value::Null)
     );
-    let (response, _) = ask(&question(&whole(pod(json!({ "hostNetwork": true })))));
+    let (response, _) = ask(&question(&whole(pod(&json!({ "hostNetwork": true })))));
     assert_eq!((&response["allowed"], &response["patch"]), (&json!(true), &Value::Null));
     assert!(response["warnings"][0].as_str().is_some_and(|it| it.contains("hostNetwork")), "{response}");
 }
 
 #[test]
 fn a_pod_that_cannot_have_what_it_wants_is_not_admitted() {
-    let mut odd = whole(pod(json!({})));
+    let mut odd = whole(pod(&json!({})));
     odd["metadata"]["annotations"] = json!({ SIDECAR: "inbound: { ports: some }" });
     for (object, expected) in [
-        (whole(pod(json!({ "containers": [] }))), "spec.containers"),
-        (whole(pod(json!({ "containers": [{ "name": "sidestep" }] }))), "a container named sidestep"),
+        (whole(pod(&json!({ "containers": [] }))), "spec.containers"),
+        (whole(pod(&json!({ "containers": [{ "name": "sidestep" }] }))), "a container named sidestep"),
         (odd, "inbound.ports"),
         (json!("a pod"), "expected a pod"),
         (json!(null), "expected a pod"),
@@ -118,7 +118,7 @@ fn what_is_not_the_making_of_a_pod_is_admitted_with_a_word() {
         ("subResource", json!("ephemeralcontainers")),
         ("resource", json!({ "group": "apps", "version": "v1", "resource": "deployments" })),
     ] {
-        let mut question = question(&whole(pod(json!({}))));
+        let mut question = question(&whole(pod(&json!({}))));
         question["request"][field] = value;
         let (response, _) = ask(&question);
         assert_eq!((&response["allowed"], &response["patch"]), (&json!(true), &Value::Null), "{field}");
@@ -130,9 +130,9 @@ fn what_is_not_the_making_of_a_pod_is_admitted_with_a_word() {
 fn what_is_no_question_is_an_error() {
     let mut without_request = question(&Value::Null);
     without_request["request"] = Value::Null;
-    let mut beta = question(&whole(pod(json!({}))));
+    let mut beta = question(&whole(pod(&json!({}))));
     beta["apiVersion"] = json!("admission.k8s.io/v1beta1");
-    let mut other = question(&whole(pod(json!({}))));
+    let mut other = question(&whole(pod(&json!({}))));
     other["kind"] = json!("ConversionReview");
     for body in ["", "{", "[]", "{}", "null", "\u{0}", &"[".repeat(10_000)] {
         answer(body.as_bytes(), &settings(), &check).expect_err(body);
