@@ -61,7 +61,7 @@ fn the_patch_makes_the_pod_that_injection_makes() {
     for object in [
         whole(pod(&json!({}))),
         whole(pod(
-            json!({ "initContainers": [{ "name": "a" }, { "name": "b" }], "volumes": [{ "name": "v" }] }),
+            &json!({ "initContainers": [{ "name": "a" }, { "name": "b" }], "volumes": [{ "name": "v" }] }),
         )),
     ] {
         let (response, decided) = ask(&question(&object));
