@@ -10,6 +10,7 @@ pub mod cores;
 pub mod descriptors;
 pub mod foreign;
 pub mod kernel;
+pub mod namespace;
 pub mod rcu;
 pub mod ready;
 pub mod rights;

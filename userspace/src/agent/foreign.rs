@@ -20,10 +20,11 @@ use crate::agent::scope::{Pod, workload_name};
 use crate::agent::sidecar::Stop;
 use crate::cli::{CaptureArgs, ForeignProxy};
 use crate::config::{CaptureMode, Config, Watch, watch};
-use crate::datapath::{Datapath, Place};
+use crate::datapath::{Datapath, Place, Stage};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::foreign::{Family, Listener, Reach, listener, listening_inode};
-use crate::telemetry::{Instances, Own, Telemetry};
+use crate::sys::namespace::NetworkNamespace;
+use crate::telemetry::{Instances, Outlets, Own, Telemetry};
 
 /// How often to look whether the proxy listens.
 const LOOK: Duration = Duration::from_millis(250);
@@ -38,8 +39,9 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
     preflight(CaptureMode::Ebpf)?;
     let mut stop = Stop::listen()?;
     let workload = workload_name(&config)?;
-    let telemetry = Arc::new(Telemetry::new(Own::named(&workload))?);
-    observing::log_accesses(&telemetry, &config)?;
+    let outlets = Arc::<Outlets>::default();
+    let telemetry = Arc::new(Telemetry::new(Own::named(&workload), Arc::clone(&outlets))?);
+    observing::log_accesses(&outlets, &config)?;
     let readiness = Readiness::default();
     let instances = Arc::new(Instances::default());
     instances.register(&telemetry);
@@ -68,7 +70,7 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
         let _aborted = task.await;
     }
     let removed = capture.remove().await;
-    telemetry.log_to(None).context("end the access log")?;
+    observing::fall_silent(&outlets)?;
     kept.and(removed)
 }
 
@@ -76,10 +78,14 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
 fn begin(config: &Config, workload: &str, proxy: ForeignProxy, ears: &Ears) -> Result<(EbpfCapture, Cgroup)> {
     let pod = Pod::find(config)?;
     let exempt = ears.cgroup(config, &pod)?;
-    let fixed =
-        Fixed { targets: ears.targets(proxy), workload: pod.workload.clone(), instance_cgroup: exempt.id()? };
+    let fixed = Fixed {
+        targets: ears.targets(proxy),
+        workload: pod.workload.clone(),
+        instance_cgroup: exempt.id()?,
+        network: NetworkNamespace::own(),
+    };
     let mounting = ebpf::mounting(config.capture.on_failure);
-    let capture = EbpfCapture::prepare(&pod.pins_name(workload)?, mounting, fixed)?;
+    let capture = EbpfCapture::prepare(&pod.pins_name(workload)?, mounting, Stage::Own, fixed)?;
     let place = Place {
         workload: pod.workload.open()?,
         handoff: pod.workload.open()?,

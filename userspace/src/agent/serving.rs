@@ -8,7 +8,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use tokio::sync::oneshot;
@@ -20,25 +20,24 @@ use crate::agent::admission::Gate;
 use crate::agent::capture::{Capture, Prepared};
 use crate::agent::edge;
 use crate::agent::follower::Follower;
+use crate::agent::host::Host;
 use crate::agent::identity;
 use crate::agent::listeners::Listeners;
 use crate::agent::local;
 use crate::agent::observing::{self, Rejections};
-use crate::agent::scope::{Scope, workload_name};
+use crate::agent::register;
+use crate::agent::scope::Scope;
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
 use crate::proxy::{
     Admission, Entry, HttpTerms, Instance, Limits, Listening, Looking, Neighbours, Routing, Surroundings,
-    Threads, Unknown,
+    Unknown,
 };
 use crate::sys::text;
-use crate::telemetry::{Instances, Own, Telemetry};
+use crate::telemetry::{Outlets, Own, Telemetry};
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
-
-/// Threads that an instance relays on at most: what a sidecar is expected to take of a node.
-const WORKERS: usize = 2;
 
 /// How a new configuration file becomes the one to use: flags stand in front of it.
 pub(super) type Configure = Box<dyn Fn(Config) -> Result<Config> + Send + Sync>;
@@ -54,17 +53,20 @@ pub(super) struct Serving {
     tasks: Vec<JoinHandle<()>>,
     /// What changes things: carried to its end first.
     reloads: Option<Follower>,
+    telemetry: Arc<Telemetry>,
     /// What connections live on: the last to go.
-    _threads: Threads,
+    host: Arc<Host>,
 }
 
 /// What the followers of changes need too.
 struct Shared {
-    config: Mutex<Config>,
+    /// Shared with whoever shows it.
+    config: Arc<Mutex<Config>>,
     capture: Capture,
     gate: Arc<Gate>,
     instance: Arc<Instance>,
-    telemetry: Arc<Telemetry>,
+    /// Those of the process, where it serves nobody else.
+    outlets: Option<Arc<Outlets>>,
     rejections: Rejections,
 }
 
@@ -73,8 +75,8 @@ impl Serving {
     ///
     /// # Errors
     /// If anything on the way fails; then nothing stays attached.
-    pub(super) async fn start(config: Config, scope: Scope<'_>) -> Result<Self> {
-        let workload = workload_name(&config)?;
+    pub(super) async fn start(config: Config, scope: Scope<'_>, host: Arc<Host>) -> Result<Self> {
+        let workload = scope.workload(&config)?;
         let readiness = Readiness::default();
         // Before anything is captured: without a certificate nothing could be dialled, and nobody let in.
         let certificates = match &config.identity {
@@ -82,12 +84,15 @@ impl Serving {
             None => None,
         };
         let identity = certificates.as_ref().map(|certificates| certificates.identity());
-        let telemetry = Arc::new(Telemetry::new(Own { name: workload.clone(), identity })?);
-        observing::tell(&telemetry, &config)?;
+        let own = Own { name: workload.clone(), identity };
+        let telemetry = Arc::new(Telemetry::new(own, Arc::clone(host.register.outlets()))?);
+        let outlets = scope.is_alone().then(|| Arc::clone(host.register.outlets()));
+        if let Some(outlets) = &outlets {
+            observing::tell(outlets, &config)?;
+        }
         let mut tasks = Vec::new();
         if let Some(settings) = &config.admin {
-            let instances = Arc::new(Instances::default());
-            instances.register(&telemetry);
+            let instances = Arc::clone(host.register.metrics());
             tasks.push(observing::serve_admin(settings, &readiness, instances, certificates.clone())?);
         }
         if let Some(certificates) = &certificates {
@@ -96,7 +101,6 @@ impl Serving {
         }
         let edge = edge::open(&config)?;
         let Prepared { capture, listeners, handoffs, kernel } = Capture::prepare(&config, &workload, &scope)?;
-        let threads = Threads::start(workers()).context("start the threads that relay")?;
         let observer = Arc::clone(&telemetry) as Arc<dyn Observer>;
         let gate = Arc::new(Gate::new(&config)?);
         let surroundings = Surroundings {
@@ -106,14 +110,17 @@ impl Serving {
             tunnelling: certificates
                 .as_ref()
                 .map(|certificates| identity::tunnelling(certificates, &workload)),
-            workers: threads.workers(),
+            workers: host.workers(),
+            network: scope.network(),
         };
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));
         instance.set_http(http(&config));
         instance.set_routing(routing(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
-        tasks.extend(local::serve(&scope.name(&workload)?, workload, &instance, certificates));
+        if scope.is_alone() {
+            tasks.extend(local::serve(&scope.name(&workload)?, &host.register));
+        }
         let captured = listeners
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
@@ -133,9 +140,20 @@ impl Serving {
         let rejections = Rejections::default();
         rejections.tell(&config);
         telemetry.add_source(Arc::new(rejections.rows()));
-        let config = Mutex::new(config);
-        let shared = Arc::new(Shared { config, capture, gate, instance, telemetry, rejections });
-        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, _threads: threads })
+        let config = Arc::new(Mutex::new(config));
+        let shown = Arc::clone(&config);
+        host.register.add(register::Entry {
+            instance: Arc::downgrade(&instance),
+            certificates,
+            telemetry: Arc::clone(&telemetry),
+            since: SystemTime::now(),
+            readiness: readiness.clone(),
+            addresses: Vec::new(),
+            cgroup: scope.cgroup(),
+            config: Box::new(move || shown.lock().unwrap_or_else(PoisonError::into_inner).shown()),
+        });
+        let shared = Arc::new(Shared { config, capture, gate, instance, outlets, rejections });
+        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, telemetry, host })
     }
 
     /// Takes over what changes in the configuration file, as far as it can change while running.
@@ -160,7 +178,9 @@ impl Serving {
 
     /// Opens the access log file anew, after a rotation.
     pub(super) fn reopen_access_log(&self) {
-        self.shared.telemetry.reopen_log();
+        if let Some(outlets) = &self.shared.outlets {
+            outlets.reopen_log();
+        }
     }
 
     /// Goes on capturing until no connection is open or the deadline has come, then removes the capture.
@@ -221,8 +241,10 @@ impl Serving {
         }
         shared.instance.cut_off();
         shared.instance.idle().await;
-        shared.telemetry.log_to(None).context("end the access log")?;
-        shared.telemetry.export_to(None).context("end the export")?;
+        self.host.register.remove(&self.telemetry);
+        if let Some(outlets) = &shared.outlets {
+            observing::fall_silent(outlets)?;
+        }
         removed
     }
 }
@@ -261,11 +283,13 @@ impl Shared {
         // Last: whatever is open by now is known, and held to what is in force.
         self.instance.reconsider();
         self.rejections.tell(&new);
-        if new.tracing != running.tracing {
-            // The log too, which may go to the same collector.
-            observing::tell(&self.telemetry, &new)?;
-        } else if new.access_log != running.access_log {
-            observing::log_accesses(&self.telemetry, &new)?;
+        if let Some(outlets) = &self.outlets {
+            if new.tracing != running.tracing {
+                // The log too, which may go to the same collector.
+                observing::tell(outlets, &new)?;
+            } else if new.access_log != running.access_log {
+                observing::log_accesses(outlets, &new)?;
+            }
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
         tracing::info!("configuration changed");
@@ -296,11 +320,6 @@ async fn follow(
             tracing::error!(error = format!("{error:#}"), "keeping the configuration in use");
         }
     }
-}
-
-/// As many threads as the machine has cores: on one core a second one would only cost wake-ups.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS)
 }
 
 fn limits(config: &Config) -> Limits {
