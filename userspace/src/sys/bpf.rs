@@ -3,11 +3,15 @@
 //!
 //! Layouts and numbers are those of include/uapi/linux/bpf.h.
 
+mod program;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+pub use program::{Load, Outer, btf_load, fill, outer_create, program_load, program_numbers};
 
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
@@ -40,6 +44,34 @@ pub enum AttachType {
     Getpeername6 = 30,
     /// `BPF_SK_LOOKUP`
     SkLookup = 36,
+}
+
+impl AttachType {
+    /// The kind of program that attaches there (`enum bpf_prog_type`).
+    #[must_use]
+    pub const fn program_type(self) -> u32 {
+        match self {
+            Self::SockCreate => 9,
+            Self::SockOps => 13,
+            Self::Connect4
+            | Self::Connect6
+            | Self::Sendmsg4
+            | Self::Sendmsg6
+            | Self::Getpeername4
+            | Self::Getpeername6 => 18,
+            Self::Getsockopt => 25,
+            Self::SkLookup => 30,
+        }
+    }
+
+    /// The attachment that a program is verified for; 0 where its kind has but one.
+    #[must_use]
+    pub const fn verified_for(self) -> u32 {
+        match self {
+            Self::SockOps => 0,
+            hook => hook as u32,
+        }
+    }
 }
 
 #[repr(C)]
