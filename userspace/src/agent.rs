@@ -3,6 +3,7 @@
 //! # Layout
 //! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
 //! - `scope`: whom to serve, and where it lives
+//! - `host`: what a process has once, however many workloads it serves
 //! - `serving`: a workload being served, from start to drain
 //! - `capture`, under it `ebpf` and `iptables`: how connections get to the instance
 //! - `follower`: tasks that follow changes and are never cut off half way
@@ -23,6 +24,7 @@ mod edge;
 mod explain;
 mod follower;
 mod foreign;
+mod host;
 mod identity;
 mod iptables;
 mod lint;
@@ -45,11 +47,16 @@ use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, EXIT_CONFIG, PolicyCommand};
+use crate::cni;
 use crate::config::ConfigError;
 
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A runtime gives a plugin no arguments, and reads its standard output.
+    if std::env::args_os().next().is_some_and(|program| cni::plugin::is_called(&program)) {
+        return cni::plugin::main();
+    }
     let cli = Cli::parse();
     log_to_stderr(cli.log_filter());
     match perform(cli.command) {
@@ -82,6 +89,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Ca(args) => ca::perform(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
         Command::Connections(args) => connections::list(&args).map(|()| ExitCode::SUCCESS),
+        Command::Cni(_) => Ok(cni::plugin::main()),
         Command::Policy(args) => {
             let PolicyCommand::Lint(args) = &args.command;
             Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

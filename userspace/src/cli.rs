@@ -7,6 +7,7 @@ mod ca;
 mod capture;
 mod certs;
 mod choice;
+mod cni;
 mod explain;
 mod maintain;
 mod overrides;
@@ -20,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 pub use ca::{CaArgs, CaCommand, InitArgs, IssueArgs};
 pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
+pub use cni::CniArgs;
 pub use explain::{Destination, ExplainArgs, Header, RunningArgs, Who};
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
 pub use overrides::Overrides;
@@ -103,6 +105,11 @@ pub enum Command {
     Connections(RunningArgs),
     /// Look at policies before they are in force
     Policy(PolicyArgs),
+    /// Have a pod captured before it starts: the plugin that a container runtime calls
+    ///
+    /// Speaks the Container Network Interface, 0.3 to 1.1, as the last of a network's chain. `sidestep node` puts it into
+    /// the node's network as `sidestep-cni`; under that name it needs no argument.
+    Cni(CniArgs),
 }
 
 impl Cli {

@@ -5,6 +5,7 @@
 //! which verdict a destination gets is [`crate::policy`]'s business, and what to do with a setting is its user's.
 
 mod choice;
+mod cluster;
 mod error;
 mod file;
 mod gateway;
@@ -12,6 +13,7 @@ mod inbound;
 mod istio;
 mod metadata;
 mod object;
+mod pod;
 mod resources;
 mod settings;
 mod sources;
@@ -24,14 +26,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use choice::Choice;
+pub use cluster::{Cluster, ClusterObject};
 pub use error::{ConfigError, Place};
 pub use inbound::InboundPorts;
 pub use istio::{Finding, Lint, Weight, lint};
 pub use resources::{Rejected, ResourceKey, Resources};
 pub use settings::{
-    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, HttpSettings,
-    IdentitySettings, LogDestination, LogFormat, Looking, OutboundSettings, RelaySettings, TunnelSettings,
-    Unknown,
+    AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, CniSettings, Enrol,
+    HttpSettings, IdentitySettings, LogDestination, LogFormat, Looking, NodeSettings, OutboundSettings,
+    RelaySettings, TunnelSettings, Unknown,
 };
 pub use settings::{
     CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
@@ -41,7 +44,7 @@ use sources::Sources;
 pub use watch::{Watch, watch};
 pub use workload::{WorkloadName, WorkloadNameError};
 
-use crate::model::{Directory, PathForm};
+use crate::model::{Directory, Identity, PathForm};
 use crate::policy::{Authorization, MutualTls};
 use crate::routing::{Destinations, RateLimit, Routes};
 
@@ -89,6 +92,10 @@ pub struct Config {
     pub rate_limits: Vec<RateLimit>,
     /// The namespace whose resources are for the whole mesh, if not [`ROOT_NAMESPACE`].
     root_namespace: Option<String>,
+    /// The workload's namespace, where another than its identity says it.
+    namespace: Option<String>,
+    /// What serving a node needs; absent in the file of one workload.
+    pub node: Option<NodeSettings>,
     /// Where readiness, liveness and metrics are served; nowhere if absent.
     pub admin: Option<AdminSettings>,
     /// Where connections are logged; nowhere if absent.
@@ -129,13 +136,13 @@ impl Config {
     /// What the connections to services are held to.
     #[must_use]
     pub fn destinations(&self) -> Destinations {
-        let root_namespace = self.root_namespace.as_deref().unwrap_or(ROOT_NAMESPACE);
-        Destinations::new(&self.resources.destination_rules(), self.own_namespace(), root_namespace)
+        Destinations::new(&self.resources.destination_rules(), self.own_namespace(), self.root_namespace())
     }
 
     /// The namespace of the workload, if the file says who it is.
     fn own_namespace(&self) -> Option<&str> {
-        Some(self.identity.as_ref()?.id.as_ref()?.namespace())
+        let identity = || self.identity.as_ref()?.id.as_ref().map(Identity::namespace);
+        self.namespace.as_deref().or_else(identity)
     }
 
     /// Names the fields in which `new` differs and which a running workload cannot take over: a change in
@@ -153,6 +160,7 @@ impl Config {
             ("explicit", self.edge.explicit != new.edge.explicit),
             ("serve-tls", self.edge.serve != new.edge.serve),
             ("originate-tls", self.edge.originate != new.edge.originate),
+            ("node", self.node != new.node),
             ("admin.address", self.admin != new.admin),
         ]
         .into_iter()
@@ -182,6 +190,7 @@ impl Config {
             capture: running.capture.clone(),
             edge: running.edge.clone(),
             admin: running.admin.clone(),
+            node: running.node.clone(),
             ..self
         }
     }

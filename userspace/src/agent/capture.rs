@@ -12,7 +12,7 @@ use crate::agent::iptables::IptablesCapture;
 use crate::agent::listeners::{Listeners, Steering};
 use crate::agent::scope::{NOTHING_TO_CAPTURE, Scope};
 use crate::config::{CaptureMode, Config};
-use crate::datapath::{self, Counters, Datapath, Denials, Place};
+use crate::datapath::{self, Counters, Datapath, Denials, Place, Stage};
 use crate::model::{ClientAddr, OriginalDst, Reason};
 use crate::proxy::Handoffs;
 use crate::sys::bpffs::Mounting;
@@ -93,26 +93,41 @@ impl Capture {
 }
 
 fn prepare_ebpf(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Prepared> {
-    let mut listeners = Listeners::open_outbound(Steering::Sockmap)?;
-    let (pins, mounting, workload_cgroup, instance_cgroup) = match scope {
+    let network = scope.network();
+    let listeners = || Listeners::open_outbound(Steering::Sockmap);
+    let for_pod = || for_pod(listeners()?, config, Steering::Sockmap);
+    let closed = ebpf::mounting(config.capture.on_failure);
+    let (mounting, workload_cgroup, instance_cgroup, stage, listeners) = match scope {
         Scope::Here => bail!(NOTHING_TO_CAPTURE),
-        Scope::Run(cgroups) => (cgroups.pins_name(), Mounting::Allowed, &cgroups.workload, 0),
+        Scope::Run(cgroups) => (Mounting::Allowed, &cgroups.workload, 0, Stage::Own, listeners()?),
         Scope::Pod(pod) => {
             pod.expect_below(std::process::id())?;
             if config.inbound_ports().is_empty() {
                 tracing::info!("no inbound port is captured: inbound.ports is none");
             }
-            listeners = for_pod(listeners, config, Steering::Sockmap)?;
             let own = pod.own.id().context("look at our own cgroup")?;
-            (pod.pins_name(workload)?, ebpf::mounting(config.capture.on_failure), &pod.workload, own)
+            (closed, &pod.workload, own, Stage::Own, for_pod()?)
+        }
+        Scope::Enrolled(pod) => {
+            let listeners = network.visit(for_pod).context("enter the pod's network namespace")??;
+            (closed, &pod.workload, 0, Stage::Shared(&pod.stage), listeners)
         }
     };
-    let fixed =
-        Fixed { targets: Targets::of(&listeners)?, workload: workload_cgroup.clone(), instance_cgroup };
-    let capture = EbpfCapture::prepare(&pins, mounting, fixed)?;
+    let fixed = Fixed {
+        targets: Targets::of(&listeners)?,
+        workload: workload_cgroup.clone(),
+        instance_cgroup,
+        network,
+    };
+    let handoffs = match stage {
+        Stage::Own => None,
+        Stage::Shared(stage) => Some(stage.handoffs()),
+    };
+    let capture = EbpfCapture::prepare(&scope.name(workload)?, mounting, stage, fixed)?;
+    let handoffs = handoffs.map_or_else(|| capture.datapath(Datapath::handoffs), Ok)?;
     Ok(Prepared {
         listeners: Some(listeners),
-        handoffs: Arc::new(InKernel(capture.datapath(Datapath::handoffs)?)),
+        handoffs: Arc::new(InKernel(handoffs)),
         kernel: Some((capture.datapath(Datapath::counters)?, capture.datapath(Datapath::denials)?)),
         capture: Capture::Ebpf(capture),
     })
@@ -152,6 +167,12 @@ fn place(scope: &Scope<'_>) -> Result<Place> {
             workload: pod.workload.open().context("open the pod-level cgroup")?,
             handoff: pod.workload.open().context("open the pod-level cgroup")?,
             inbound: Some(pod.network_namespace()?),
+            foreign_proxy: None,
+        },
+        Scope::Enrolled(pod) => Place {
+            workload: pod.workload.open().context("open the pod-level cgroup")?,
+            handoff: pod.workload.open().context("open the pod-level cgroup")?,
+            inbound: Some(pod.network.file().context("open the pod's network namespace")?),
             foreign_proxy: None,
         },
     })

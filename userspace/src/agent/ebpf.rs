@@ -22,6 +22,7 @@ use crate::policy::DenyWith;
 use crate::sys::addresses::{self, Sources};
 use crate::sys::bpffs::Mounting;
 use crate::sys::cgroup::Cgroup;
+use crate::sys::namespace::NetworkNamespace;
 use crate::sys::ready::watched;
 
 /// How often a process looks whether a successor has taken over.
@@ -77,6 +78,8 @@ pub(super) struct Fixed {
     pub(super) workload: Cgroup,
     /// Id of the cgroup that is exempt because it is the instance's; 0 for none.
     pub(super) instance_cgroup: u64,
+    /// The workload's network namespace.
+    pub(super) network: NetworkNamespace,
 }
 
 /// The capture of a pod that is to outlive a crash of its instance must not hang on a mount that ends with the container.
@@ -112,10 +115,16 @@ struct State {
 impl EbpfCapture {
     /// Loads the datapath and follows the addresses of the namespace; nothing is captured yet. Called within a runtime.
     /// The turn of this workload is ours until [`Self::begin`] is through.
-    pub(super) fn prepare(workload: &str, mounting: Mounting, fixed: Fixed) -> Result<Self> {
+    pub(super) fn prepare(
+        workload: &str,
+        mounting: Mounting,
+        stage: Stage<'_>,
+        fixed: Fixed,
+    ) -> Result<Self> {
         // Subscribed before the list is read: a change between the two is not missed.
-        let changes = watched(addresses::changes().context("subscribe to address changes")?)?;
-        let mut datapath = Datapath::load(Pins::open(workload, mounting)?, Stage::Own)?;
+        let changes = fixed.network.visit(addresses::changes).flatten();
+        let changes = watched(changes.context("subscribe to address changes")?)?;
+        let mut datapath = Datapath::load(Pins::open(workload, mounting)?, stage)?;
         let trace = tokio::spawn(datapath.trace()?);
         let ownership = datapath.ownership();
         let state = Mutex::new(State { datapath, sources: Sources::default(), published: None });
@@ -162,6 +171,11 @@ impl EbpfCapture {
         Ok(())
     }
 
+    /// Whether no successor has taken the workload over.
+    pub(super) fn is_ours(&self) -> bool {
+        self.ownership.is_ours()
+    }
+
     /// Resolves when a successor has taken the workload over. A workload that is gone has none: that is told, and waiting
     /// goes on.
     pub(super) async fn superseded(&self) {
@@ -200,9 +214,13 @@ impl Kernel {
     /// Brings what the programs know of the namespace's addresses up to date.
     fn read_addresses(&self) -> Result<()> {
         let mut state = self.state();
-        let own = addresses::own().context("list the addresses of the network namespace")?;
+        let seen = self.fixed.network.visit(|| {
+            let own = addresses::own()?;
+            let sources = Sources::of(&own);
+            Ok((own, sources))
+        });
+        let (own, sources) = seen.flatten().context("list the addresses of the network namespace")?;
         state.datapath.set_own_addresses(&own)?;
-        let sources = Sources::of(&own);
         if sources == state.sources {
             return Ok(());
         }

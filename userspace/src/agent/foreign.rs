@@ -20,9 +20,10 @@ use crate::agent::scope::{Pod, workload_name};
 use crate::agent::sidecar::Stop;
 use crate::cli::{CaptureArgs, ForeignProxy};
 use crate::config::{CaptureMode, Config, Watch, watch};
-use crate::datapath::{Datapath, Place};
+use crate::datapath::{Datapath, Place, Stage};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::foreign::{Family, Listener, Reach, listener, listening_inode};
+use crate::sys::namespace::NetworkNamespace;
 use crate::telemetry::{Instances, Own, Telemetry};
 
 /// How often to look whether the proxy listens.
@@ -76,10 +77,14 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
 fn begin(config: &Config, workload: &str, proxy: ForeignProxy, ears: &Ears) -> Result<(EbpfCapture, Cgroup)> {
     let pod = Pod::find(config)?;
     let exempt = ears.cgroup(config, &pod)?;
-    let fixed =
-        Fixed { targets: ears.targets(proxy), workload: pod.workload.clone(), instance_cgroup: exempt.id()? };
+    let fixed = Fixed {
+        targets: ears.targets(proxy),
+        workload: pod.workload.clone(),
+        instance_cgroup: exempt.id()?,
+        network: NetworkNamespace::own(),
+    };
     let mounting = ebpf::mounting(config.capture.on_failure);
-    let capture = EbpfCapture::prepare(&pod.pins_name(workload)?, mounting, fixed)?;
+    let capture = EbpfCapture::prepare(&pod.pins_name(workload)?, mounting, Stage::Own, fixed)?;
     let place = Place {
         workload: pod.workload.open()?,
         handoff: pod.workload.open()?,

@@ -35,6 +35,9 @@ impl IptablesCapture {
         let scope = match scope {
             scope::Scope::Run(cgroups) => Scope::Cgroup(below_root(&cgroups.workload)?),
             scope::Scope::Here => bail!(scope::NOTHING_TO_CAPTURE),
+            scope::Scope::Enrolled(_) => {
+                bail!("expected capture.mode ebpf for the pods of a node, found iptables")
+            }
             scope::Scope::Pod(pod) => Scope::Namespace { exempt: Exempt::Cgroup(below_root(&pod.own)?) },
         };
         let ports = |listeners: &Option<Inbound>| listeners.as_ref().map(Inbound::ports).transpose();

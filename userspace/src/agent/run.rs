@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use crate::agent::check::preflight;
+use crate::agent::host::Host;
 use crate::agent::scope::{RunCgroups, Scope};
 use crate::agent::serving::Serving;
 use crate::cli::{CommandLine, RunArgs};
@@ -51,7 +52,7 @@ pub(super) async fn run(args: RunArgs, signals: SigSet) -> Result<u8> {
     let descriptors = descriptors::raise().context("raise the limit on open descriptors")?;
     let cgroups = RunCgroups::make(&config)?;
     let status = async {
-        let mut serving = Serving::start(config, Scope::Run(&cgroups)).await?;
+        let mut serving = Serving::start(config, Scope::Run(&cgroups), Host::start()?).await?;
         if let Some(changes) = changes {
             serving.follow(changes, Box::new(move |file| Ok(args.configure(file)?)));
         }

@@ -1,4 +1,4 @@
-//! Whom to serve, and where it lives: the cgroups of one command, or the pod around this process.
+//! Whom to serve, and where it lives: the cgroups of one command, the pod around this process, or a pod of this node.
 //!
 //! A `run` command gets cgroups of its own:
 //!
@@ -11,11 +11,15 @@
 use std::fs::File;
 use std::path::Path;
 use std::process;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
 use crate::config::{Config, WorkloadName};
+use crate::datapath::NodeStage;
+use crate::model::PodKey;
 use crate::sys::cgroup::Cgroup;
+use crate::sys::namespace::NetworkNamespace;
 
 /// What the cgroups of `run` are called, before the pid of their agent.
 pub(super) const CGROUP_PREFIX: &str = "sidestep-run-";
@@ -26,6 +30,8 @@ pub(super) enum Scope<'a> {
     Run(&'a RunCgroups),
     /// The pod that this process lives in.
     Pod(Pod),
+    /// A pod of the node that this process serves.
+    Enrolled(Enrolled),
     /// Wherever this process is: nothing is captured, and so no cgroup is looked for, which a container may not even see.
     Here,
 }
@@ -36,7 +42,24 @@ impl Scope<'_> {
         match self {
             Self::Run(cgroups) => Ok(cgroups.pins_name()),
             Self::Pod(pod) => pod.pins_name(workload),
+            Self::Enrolled(pod) => pod.pins_name(),
             Self::Here => Ok(workload.to_owned()),
+        }
+    }
+
+    /// What the workload is called.
+    pub(super) fn workload(&self, config: &Config) -> Result<String> {
+        match self {
+            Self::Enrolled(pod) => Ok(pod.key.to_string()),
+            Self::Run(_) | Self::Pod(_) | Self::Here => workload_name(config),
+        }
+    }
+
+    /// The network namespace that the workload has.
+    pub(super) fn network(&self) -> NetworkNamespace {
+        match self {
+            Self::Enrolled(pod) => pod.network.clone(),
+            Self::Run(_) | Self::Pod(_) | Self::Here => NetworkNamespace::own(),
         }
     }
 }
@@ -101,6 +124,29 @@ impl Pod {
     /// What the workload's pins are called: two pods may have one name, but not one cgroup.
     pub(super) fn pins_name(&self, workload: &str) -> Result<String> {
         Ok(format!("{workload}-{}", self.workload.id().context("look at the pod-level cgroup")?))
+    }
+}
+
+/// A pod, seen from a process that serves it from outside.
+pub(super) struct Enrolled {
+    pub(super) key: PodKey,
+    /// The pod-level cgroup.
+    pub(super) workload: Cgroup,
+    pub(super) network: NetworkNamespace,
+    /// Where handoffs between its sockets and ours are staged.
+    pub(super) stage: Arc<NodeStage>,
+}
+
+/// Characters of a pod's name that are in the name of its pins: a file name has 255 at most.
+const NAME_IN_PINS: usize = 120;
+
+impl Enrolled {
+    /// What the pod's pins are called. A namespace has no dot in its name, and no two pods have one cgroup.
+    fn pins_name(&self) -> Result<String> {
+        let PodKey { namespace, name } = &self.key;
+        let name: String = name.chars().take(NAME_IN_PINS).collect();
+        let cgroup = self.workload.id().context("look at the pod-level cgroup")?;
+        Ok(format!("{namespace}.{name}-{cgroup}"))
     }
 }
 

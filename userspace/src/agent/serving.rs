@@ -20,25 +20,23 @@ use crate::agent::admission::Gate;
 use crate::agent::capture::{Capture, Prepared};
 use crate::agent::edge;
 use crate::agent::follower::Follower;
+use crate::agent::host::Host;
 use crate::agent::identity;
 use crate::agent::listeners::Listeners;
 use crate::agent::local;
 use crate::agent::observing::{self, Rejections};
-use crate::agent::scope::{Scope, workload_name};
+use crate::agent::scope::Scope;
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
 use crate::proxy::{
     Admission, Entry, HttpTerms, Instance, Limits, Listening, Looking, Neighbours, Routing, Surroundings,
-    Threads, Unknown,
+    Unknown,
 };
 use crate::sys::text;
-use crate::telemetry::{Instances, Own, Telemetry};
+use crate::telemetry::{Own, Telemetry};
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
-
-/// Threads that an instance relays on at most: what a sidecar is expected to take of a node.
-const WORKERS: usize = 2;
 
 /// How a new configuration file becomes the one to use: flags stand in front of it.
 pub(super) type Configure = Box<dyn Fn(Config) -> Result<Config> + Send + Sync>;
@@ -55,7 +53,7 @@ pub(super) struct Serving {
     /// What changes things: carried to its end first.
     reloads: Option<Follower>,
     /// What connections live on: the last to go.
-    _threads: Threads,
+    _host: Arc<Host>,
 }
 
 /// What the followers of changes need too.
@@ -73,8 +71,8 @@ impl Serving {
     ///
     /// # Errors
     /// If anything on the way fails; then nothing stays attached.
-    pub(super) async fn start(config: Config, scope: Scope<'_>) -> Result<Self> {
-        let workload = workload_name(&config)?;
+    pub(super) async fn start(config: Config, scope: Scope<'_>, host: Arc<Host>) -> Result<Self> {
+        let workload = scope.workload(&config)?;
         let readiness = Readiness::default();
         // Before anything is captured: without a certificate nothing could be dialled, and nobody let in.
         let certificates = match &config.identity {
@@ -84,10 +82,10 @@ impl Serving {
         let identity = certificates.as_ref().map(|certificates| certificates.identity());
         let telemetry = Arc::new(Telemetry::new(Own { name: workload.clone(), identity })?);
         observing::tell(&telemetry, &config)?;
+        host.instances.register(&telemetry);
         let mut tasks = Vec::new();
         if let Some(settings) = &config.admin {
-            let instances = Arc::new(Instances::default());
-            instances.register(&telemetry);
+            let instances = Arc::clone(&host.instances);
             tasks.push(observing::serve_admin(settings, &readiness, instances, certificates.clone())?);
         }
         if let Some(certificates) = &certificates {
@@ -96,7 +94,6 @@ impl Serving {
         }
         let edge = edge::open(&config)?;
         let Prepared { capture, listeners, handoffs, kernel } = Capture::prepare(&config, &workload, &scope)?;
-        let threads = Threads::start(workers()).context("start the threads that relay")?;
         let observer = Arc::clone(&telemetry) as Arc<dyn Observer>;
         let gate = Arc::new(Gate::new(&config)?);
         let surroundings = Surroundings {
@@ -106,7 +103,8 @@ impl Serving {
             tunnelling: certificates
                 .as_ref()
                 .map(|certificates| identity::tunnelling(certificates, &workload)),
-            workers: threads.workers(),
+            workers: host.workers(),
+            network: scope.network(),
         };
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));
@@ -135,7 +133,7 @@ impl Serving {
         telemetry.add_source(Arc::new(rejections.rows()));
         let config = Mutex::new(config);
         let shared = Arc::new(Shared { config, capture, gate, instance, telemetry, rejections });
-        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, _threads: threads })
+        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, _host: host })
     }
 
     /// Takes over what changes in the configuration file, as far as it can change while running.
@@ -296,11 +294,6 @@ async fn follow(
             tracing::error!(error = format!("{error:#}"), "keeping the configuration in use");
         }
     }
-}
-
-/// As many threads as the machine has cores: on one core a second one would only cost wake-ups.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS)
 }
 
 fn limits(config: &Config) -> Limits {

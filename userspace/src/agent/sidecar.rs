@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::check::preflight;
+use crate::agent::host::Host;
 use crate::agent::scope::{Pod, Scope};
 use crate::agent::serving::Serving;
 use crate::cli::SidecarArgs;
@@ -28,7 +29,7 @@ pub(super) async fn serve(args: SidecarArgs) -> Result<()> {
             Scope::Pod(Pod::find(&config)?)
         }
     };
-    let mut serving = Serving::start(config, scope).await?;
+    let mut serving = Serving::start(config, scope, Host::start()?).await?;
     serving.follow(changes, Box::new(move |file| Ok(args.configure(file))));
     serving.ready();
     loop {

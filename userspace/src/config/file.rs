@@ -28,15 +28,17 @@ mod http;
 mod identity;
 mod inbound;
 mod mesh;
+mod node;
 mod outbound;
 mod rate_limits;
 mod tracing;
 
 use edge::{WrittenEdge, WrittenExplicit, WrittenOrigination, WrittenTermination};
 use http::Http;
-use identity::WrittenIdentity;
+use identity::{Whose, WrittenIdentity};
 use inbound::Inbound;
 use mesh::{Own, WrittenService, WrittenWorkload};
+use node::WrittenNode;
 use outbound::Outbound;
 use rate_limits::WrittenRateLimit;
 use tracing::{AccessLog, Tracing};
@@ -60,6 +62,7 @@ section!(Document {
     explicit: Spanned<WrittenExplicit>,
     routes: OneOrMany<PathBuf>,
     rate_limits: Vec<Spanned<WrittenRateLimit>>,
+    node: Spanned<WrittenNode>,
     admin: Admin,
     access_log: Spanned<AccessLog>,
     tracing: Spanned<Tracing>,
@@ -103,7 +106,12 @@ pub(super) fn parse(file: &Path, text: &str, sources: &mut Sources) -> Result<Co
 impl Document {
     /// What the pieces, each of them good, mean together.
     fn config(self, part: Part<'_>, sources: &mut Sources) -> Result<Config, ConfigError> {
-        let identity = self.identity.map(|section| WrittenIdentity::settings(section, part)).transpose()?;
+        if let Some(node) = &self.node {
+            self.expect_for_node(node, part)?;
+        }
+        let of = if self.node.is_some() { Whose::EveryPods } else { Whose::Own };
+        let identity =
+            self.identity.map(|section| WrittenIdentity::settings(section, of, part)).transpose()?;
         let own = match &identity {
             None => Own::None,
             Some(IdentitySettings { id: None, .. }) => Own::Certified,
@@ -150,6 +158,8 @@ impl Document {
             resources,
             rate_limits,
             root_namespace,
+            namespace: None,
+            node: self.node.map(|node| node.value.settings()),
             admin,
             access_log: access_log.transpose()?,
             tracing,

@@ -19,12 +19,14 @@ mod authorization;
 pub(super) mod destination;
 mod document;
 mod findings;
+mod held;
 mod lint;
 mod memory;
 mod peer;
 mod selector;
 
 use document::{Document, Key, Policy};
+pub(super) use held::Held;
 pub use lint::{Finding, Lint, Weight, lint};
 pub(super) use memory::Memory;
 use memory::Remembered;

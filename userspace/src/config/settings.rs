@@ -2,6 +2,7 @@
 
 mod edge;
 mod http;
+mod node;
 mod tracing;
 
 use std::io::IsTerminal;
@@ -19,6 +20,7 @@ pub use edge::{
     CertificateFiles, EdgeSettings, OriginateProtocol, OriginateSettings, ServeProtocol, ServeSettings,
 };
 pub use http::{HttpSettings, Looking};
+pub use node::{CniSettings, Enrol, NodeSettings};
 pub use tracing::{LogExport, TraceProtocol, TracingSettings};
 
 /// How connections get from the workload's sockets to the instance.

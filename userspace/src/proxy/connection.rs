@@ -121,7 +121,7 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
     let limits = instance.limits();
     let Accepted { seat, leg: client, second, client: address, direction, listener } = accepted;
     let second = (listener.is_ipv4() == upstream.0.is_ipv4()).then_some(second);
-    let dial = Dial { handoffs: &*instance.handoffs, client: address, upstream, direction };
+    let dial = Dial { instance, client: address, upstream, direction };
     let dialled = dial.run(second, gone(&client), limits.connect_timeout).await;
     let served = match dialled {
         Ok(stream) => Leg::new(stream),

@@ -13,14 +13,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::Handoffs;
 use super::connection::blame;
+use super::instance::Instance;
 use super::relay::End;
 use crate::model::{ClientAddr, Direction, Fault, Side, UpstreamAddr};
 
 /// What to dial, and for whom.
 pub(super) struct Dial<'a> {
-    pub(super) handoffs: &'a dyn Handoffs,
+    pub(super) instance: &'a Instance,
     pub(super) client: ClientAddr,
     pub(super) upstream: UpstreamAddr,
     pub(super) direction: Direction,
@@ -68,10 +68,11 @@ impl Dial<'_> {
     }
 
     async fn attempt(&self, at_hand: Option<Socket>, source: Source) -> Result<TcpStream, Fault> {
-        let socket = open(at_hand, self.upstream.0, source)
-            .map_err(|source| Fault::new(Side::Agent, "open socket", source))?;
+        let socket =
+            self.open(at_hand, source).map_err(|source| Fault::new(Side::Agent, "open socket", source))?;
         if self.direction == Direction::Inbound {
-            self.handoffs
+            self.instance
+                .handoffs
                 .leave_client(socket.as_fd(), self.client)
                 .map_err(|source| Fault::new(Side::Agent, "leave client address", source))?;
         }
@@ -79,6 +80,19 @@ impl Dial<'_> {
             let side = if is_our_own(&source) { Side::Agent } else { blame(End::Upstream, self.direction) };
             Fault::new(side, "dial upstream", source)
         })
+    }
+
+    fn open(&self, at_hand: Option<Socket>, source: Source) -> io::Result<Socket> {
+        let socket = match at_hand {
+            Some(socket) => socket,
+            None => self.instance.socket(Domain::for_address(self.upstream.0))?,
+        };
+        if source == Source::Spread {
+            // The port is chosen at connect(), when the whole four-tuple is known (ip(7), since Linux 4.2).
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(&SocketAddr::new(IpAddr::V4(next_spread()), 0).into())?;
+        }
+        Ok(socket)
     }
 }
 
@@ -99,19 +113,6 @@ pub(super) fn late(patience: Duration) -> io::Error {
 pub(super) fn socket(domain: Domain) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
-    Ok(socket)
-}
-
-fn open(at_hand: Option<Socket>, upstream: SocketAddr, source: Source) -> io::Result<Socket> {
-    let socket = match at_hand {
-        Some(socket) => socket,
-        None => socket(Domain::for_address(upstream))?,
-    };
-    if source == Source::Spread {
-        // The port is chosen at connect(), when the whole four-tuple is known (ip(7), since Linux 4.2).
-        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(&SocketAddr::new(IpAddr::V4(next_spread()), 0).into())?;
-    }
     Ok(socket)
 }
 

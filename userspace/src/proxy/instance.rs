@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use socket2::{Domain, Socket};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::admission::Admission;
 use super::balance::Balance;
+use super::dial;
 use super::edge::LOOKUPS;
 use super::facts::Facts;
 use super::http::HttpTerms;
@@ -29,6 +31,7 @@ use super::tunnel::{HANDSHAKES, Tunnelling};
 use super::workers::Workers;
 use super::{Entry, Handoffs, Limits};
 use crate::model::{Observer, OriginalDst};
+use crate::sys::namespace::NetworkNamespace;
 
 /// The proxy of one workload.
 ///
@@ -42,6 +45,7 @@ pub struct Instance {
     pub(super) admission: Arc<dyn Admission>,
     pub(super) tunnelling: Option<Tunnelling>,
     pub(super) workers: Workers,
+    network: NetworkNamespace,
     pub(super) pipes: Pipes,
     pub(super) own: OwnListeners,
     pub(super) pool: Pool,
@@ -77,6 +81,8 @@ pub struct Surroundings {
     pub tunnelling: Option<Tunnelling>,
     /// Where connections live.
     pub workers: Workers,
+    /// Where its dials start: the workload's own.
+    pub network: NetworkNamespace,
 }
 
 #[derive(Default)]
@@ -105,7 +111,7 @@ impl Instance {
     /// An instance without listeners that knows no neighbours yet.
     #[must_use]
     pub fn new(limits: Limits, surroundings: Surroundings) -> Arc<Self> {
-        let Surroundings { handoffs, observer, admission, tunnelling, workers } = surroundings;
+        let Surroundings { handoffs, observer, admission, tunnelling, workers, network } = surroundings;
         Arc::new(Self {
             limits: RwLock::new(limits),
             neighbours: RwLock::default(),
@@ -115,6 +121,7 @@ impl Instance {
             admission,
             tunnelling,
             workers,
+            network,
             pipes: Pipes::default(),
             own: OwnListeners::default(),
             pool: Pool::default(),
@@ -142,6 +149,11 @@ impl Instance {
     /// The listener is not a listening TCP socket, or the worker cannot watch it.
     pub fn serve(self: &Arc<Self>, listener: std::net::TcpListener, entry: Entry) -> io::Result<Listening> {
         Listening::start(Arc::clone(self), listener, entry)
+    }
+
+    /// A socket to dial with, in the workload's network namespace.
+    pub(super) fn socket(&self, domain: Domain) -> io::Result<Socket> {
+        self.network.visit(|| dial::socket(domain))?
     }
 
     /// How many connections are open, both directions together.

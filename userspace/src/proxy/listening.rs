@@ -19,7 +19,6 @@ use tokio::task::JoinHandle;
 use super::Entry;
 use super::canonical;
 use super::connection::{self, Accepted};
-use super::dial;
 use super::edge::{self, Arrived, Edge};
 use super::instance::Instance;
 use super::leg::Leg;
@@ -218,7 +217,7 @@ impl Accepting {
 impl Ours {
     /// A socket of the listener's own family: what comes in over IPv4 mostly goes on over IPv4.
     fn second(&self) -> io::Result<Socket> {
-        dial::socket(Domain::for_address(self.address))
+        self.instance.socket(Domain::for_address(self.address))
     }
 
     fn admit(

@@ -61,7 +61,7 @@ pub(super) async fn touch(
     let patience: Duration = instance.limits().connect_timeout;
     let second = (listener.is_ipv4() == upstream.0.is_ipv4()).then_some(second);
     record.dialling(upstream);
-    let dial = Dial { handoffs: &*instance.handoffs, client, upstream, direction: Direction::Inbound };
+    let dial = Dial { instance, client, upstream, direction: Direction::Inbound };
     match dial.run(second, gone(&leg), patience).await {
         Ok(stream) => Leg::new(stream).end(),
         Err(fault) => {

@@ -27,6 +27,7 @@ use super::{
 use crate::model::{
     AmbiguousPath, ClientAddr, Decided, Direction, Ended, Exchange, Identity, Observer, OriginalDst, Reason,
 };
+use crate::sys::namespace::NetworkNamespace;
 
 /// How long anything here may take before it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -170,6 +171,7 @@ impl Bench {
             admission,
             tunnelling: None,
             workers,
+            network: NetworkNamespace::own(),
         };
         let instance = Instance::new(limits, surroundings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -36,9 +36,22 @@ pub(super) struct Federated {
     bundle: Value<PathBuf>,
 }
 
+/// Whose certificates a section is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Those of the one workload that the file is for.
+    Own,
+    /// Those of all pods of a node.
+    EveryPods,
+}
+
 impl WrittenIdentity {
     /// The settings of a section that stands at `section`.
-    pub(super) fn settings(section: Spanned<Self>, part: Part<'_>) -> Result<IdentitySettings, ConfigError> {
+    pub(super) fn settings(
+        section: Spanned<Self>,
+        of: Whose,
+        part: Part<'_>,
+    ) -> Result<IdentitySettings, ConfigError> {
         let (at, section) = (section.referenced, section.value);
         let id = section.id.map(|Value(id)| id);
         let sources = [
@@ -56,7 +69,13 @@ impl WrittenIdentity {
             return Err(part.invalid(at, "identity", message));
         }
         let source = sources.remove(0);
-        if id.is_none() && matches!(source, CertificateSource::SigningCa { .. }) {
+        let signs = matches!(source, CertificateSource::SigningCa { .. });
+        if of == Whose::EveryPods && (id.is_some() || !signs) {
+            let message =
+                "expected signing-ca without id, which Kubernetes says of each pod, beside the section node";
+            return Err(part.invalid(at, "identity", message));
+        }
+        if of == Whose::Own && id.is_none() && signs {
             let message = "expected the field \"id\", since a signing CA says nothing of who the workload is, found none";
             return Err(part.invalid(at, "identity", message));
         }

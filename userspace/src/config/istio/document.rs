@@ -56,6 +56,13 @@ pub(super) struct Key {
     pub(super) name: String,
 }
 
+impl Key {
+    /// That of a policy.
+    pub(super) fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
 impl<'a> Document<'a> {
     /// Reads the one document of a part; nothing if it is empty.
     ///
@@ -88,6 +95,6 @@ impl Policy {
             Self::Authorization(policy) => (Kind::AuthorizationPolicy, &policy.namespace, &policy.name),
             Self::Peer(policy) => (Kind::PeerAuthentication, &policy.namespace, &policy.name),
         };
-        Key { kind, namespace: namespace.clone(), name: name.clone() }
+        Key::new(kind, namespace, name)
     }
 }

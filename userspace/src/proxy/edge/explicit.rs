@@ -203,7 +203,7 @@ async fn connect(
     };
     let endpoint = Endpoint::from(routed);
     let upstream = address(&endpoint.way);
-    let dial = Dial { handoffs: &*instance.handoffs, client, upstream, direction: Direction::Outbound };
+    let dial = Dial { instance: &instance, client, upstream, direction: Direction::Outbound };
     record.dialling(upstream);
     let far = match reach(&instance, &seat, dial, &endpoint.way, None).await {
         Ok(far) => far,

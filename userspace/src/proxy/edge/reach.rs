@@ -112,7 +112,7 @@ pub(super) async fn reach(
         record.dialling(UpstreamAddr(address));
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - index) as u32;
-        match timeout(share, connect(at_hand.take(), address)).await {
+        match timeout(share, connect(instance, at_hand.take(), address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(source)) => {
                 let side = if is_our_own(&source) { Side::Agent } else { Side::Peer };
@@ -124,10 +124,10 @@ pub(super) async fn reach(
     Err(last.unwrap_or_else(|| Refusal::new(Side::Agent, "look up name", "expected an address, found none")))
 }
 
-async fn connect(at_hand: Option<Socket>, address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(instance: &Instance, at_hand: Option<Socket>, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = match at_hand {
         Some(socket) => socket,
-        None => dial::socket(Domain::for_address(address))?,
+        None => instance.socket(Domain::for_address(address))?,
     };
     dial::connect(socket, address).await
 }

@@ -72,12 +72,7 @@ pub(super) async fn serve(alive: Alive, termination: &Termination, arrived: Arri
         return fail(instance, record, client, refusal);
     }
     record.dialling(termination.to);
-    let dial = Dial {
-        handoffs: &*instance.handoffs,
-        client,
-        upstream: termination.to,
-        direction: Direction::Inbound,
-    };
+    let dial = Dial { instance, client, upstream: termination.to, direction: Direction::Inbound };
     let second = (local.is_ipv4() == termination.to.0.is_ipv4()).then_some(second);
     let app = match dial.run(second, gone(secured.socket()), patience).await {
         Ok(stream) => Leg::new(stream),

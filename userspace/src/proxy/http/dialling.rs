@@ -68,7 +68,7 @@ impl Front {
     /// What dials for this client.
     fn dial(&self, way: &Way) -> Dial<'_> {
         Dial {
-            handoffs: &*self.instance.handoffs,
+            instance: &self.instance,
             client: self.client,
             upstream: address(way),
             direction: self.direction,

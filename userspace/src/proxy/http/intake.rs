@@ -200,7 +200,7 @@ async fn look(
             Ok(endpoint) => &endpoint.way,
             Err(NoRoute { message, .. }) => return Err(nowhere(message.clone())),
         };
-        let dial = Dial { handoffs: &*instance.handoffs, client, upstream: address(way), direction };
+        let dial = Dial { instance, client, upstream: address(way), direction };
         reach(instance, seat, dial, way, None).await
     };
     let mut dialling = pin!(dialling);

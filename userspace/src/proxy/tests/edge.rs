@@ -9,6 +9,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::*;
 use crate::model::{Side, UpstreamAddr, Verdict};
 use crate::proxy::{Edge, Negotiation, Origination, Termination};
+use crate::sys::namespace::NetworkNamespace;
 
 /// A server's TLS and that of those who believe it; its name is `localhost`.
 fn tls() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
@@ -41,6 +42,7 @@ impl AtEdge {
             admission: Arc::new(Admitted { denied, ..Admitted::default() }),
             tunnelling: None,
             workers: Workers::here(),
+            network: NetworkNamespace::own(),
         };
         let instance = Instance::new(limits, surroundings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -9,6 +9,7 @@ use crate::model::{
     Directory, DirectoryBuilder, Reach, Service, ServicePort, Side, TUNNEL_PORT, Tier, Verdict, Workload,
 };
 use crate::proxy::{Neighbours, Tunnelling, Unknown};
+use crate::sys::namespace::NetworkNamespace;
 
 /// Another address of loopback for every test, so that all can have the tunnel's port.
 fn another_address() -> IpAddr {
@@ -47,6 +48,7 @@ impl Half {
             admission: Arc::new(admitted),
             tunnelling: Some(tunnelling),
             workers: Workers::here(),
+            network: NetworkNamespace::own(),
         };
         let instance = Instance::new(limits, surroundings);
         let listening = instance.serve(std::net::TcpListener::bind(at).unwrap(), entry).unwrap();
@@ -429,6 +431,7 @@ async fn plain_text_where_it_is_not_taken_is_refused() {
         admission: Arc::new(admitted),
         tunnelling: None,
         workers: Workers::here(),
+        network: NetworkNamespace::own(),
     };
     let instance = Instance::new(LIMITS, surroundings);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -188,7 +188,7 @@ async fn connect(instance: &Instance, ends: &Ends) -> Result<Dialled, Fault> {
     };
     let trust = tunnelling.credentials.changes();
     let tls = tunnelling.credentials.client(&ends.destination).map_err(agent("present certificate"))?;
-    let socket = dial::socket(Domain::for_address(ends.address)).map_err(agent("open socket"))?;
+    let socket = instance.socket(Domain::for_address(ends.address)).map_err(agent("open socket"))?;
     let stream = dial::connect(socket, ends.address).await.map_err(|source| {
         let side = if dial::is_our_own(&source) { Side::Agent } else { Side::Peer };
         Fault::new(side, "dial tunnel", source)

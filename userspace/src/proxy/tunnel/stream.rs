@@ -85,7 +85,7 @@ pub(super) async fn serve(
     let upstream = UpstreamAddr(connect.target.0);
     record.dialling(upstream);
     let limits = instance.limits();
-    let dial = Dial { handoffs: &*instance.handoffs, client, upstream, direction: Direction::Inbound };
+    let dial = Dial { instance, client, upstream, direction: Direction::Inbound };
     let gone = async {
         let reset = std::future::poll_fn(|context| respond.poll_reset(context)).await;
         reset.map_or_else(of_h2, |reason| of_h2(reason.into()))

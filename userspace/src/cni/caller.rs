@@ -1,0 +1,115 @@
+//! Who is heard at the socket: root of the node itself, and nobody in a pod.
+//!
+//! The socket's directory is root's alone. A pod can have it mounted all the same, and root in a pod has user id 0: so what
+//! counts is where the process at the other end lives. A runtime starts plugins in the node's own namespaces.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::{PeerCredentials, PeerPidfd};
+use thiserror::Error;
+
+/// Namespaces that a runtime shares with the first process of the node. Not the mount namespace: an init system may give a
+/// runtime its own.
+const SHARED: [&str; 3] = ["user", "pid", "net"];
+/// What the kubelet's cgroup of all pods is called, with or without systemd (`kubepods.slice`).
+const PODS: &str = "kubepods";
+
+/// Why somebody is not heard.
+#[derive(Debug, Error)]
+pub(super) enum Stranger {
+    #[error("expected root, found user {0}")]
+    User(u32),
+    #[error("expected a process of this pid namespace, found none: the agent needs hostPID")]
+    Hidden,
+    #[error("expected a process in the node's own {0} namespace")]
+    Namespace(&'static str),
+    #[error("expected a process outside of pods, found one in {0}")]
+    Pod(String),
+    #[error("the process has ended")]
+    Ended,
+    #[error("cannot tell whose process it is")]
+    Unknown(#[from] io::Error),
+}
+
+/// Refuses whoever is not a process of the node.
+pub(super) fn admit(socket: &impl AsFd) -> Result<(), Stranger> {
+    let credentials = getsockopt(socket, PeerCredentials).map_err(io::Error::from)?;
+    if credentials.uid() != 0 {
+        return Err(Stranger::User(credentials.uid()));
+    }
+    let process = process(socket)?;
+    let pid = credentials.pid();
+    if pid == 0 {
+        return Err(Stranger::Hidden);
+    }
+    for namespace in SHARED {
+        if identity(&format!("/proc/{pid}/ns/{namespace}"))? != identity(&format!("/proc/1/ns/{namespace}"))?
+        {
+            return Err(Stranger::Namespace(namespace));
+        }
+    }
+    if let Some(pod) = pod(&fs::read_to_string(format!("/proc/{pid}/cgroup"))?) {
+        return Err(Stranger::Pod(pod));
+    }
+    // What was read was read of that process, and not of another that has its number now.
+    match process {
+        Some(process) if has_ended(&process)? => Err(Stranger::Ended),
+        _ => Ok(()),
+    }
+}
+
+/// The process at the other end (`SO_PEERPIDFD`, Linux 6.5); none where the kernel has only its number.
+fn process(socket: &impl AsFd) -> Result<Option<OwnedFd>, Stranger> {
+    match getsockopt(socket, PeerPidfd) {
+        Ok(process) => Ok(Some(process)),
+        Err(Errno::ENOPROTOOPT) => Ok(None),
+        // It was reaped before we looked.
+        Err(Errno::ESRCH | Errno::EINVAL) => Err(Stranger::Ended),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+/// A pidfd is readable once its process has ended (pidfd_open(2)).
+fn has_ended(process: &OwnedFd) -> io::Result<bool> {
+    Ok(poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? > 0)
+}
+
+fn identity(namespace: &str) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(namespace)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// The first cgroup of a process that is a pod's (`/proc/PID/cgroup`, cgroups(7)).
+fn pod(cgroups: &str) -> Option<String> {
+    let paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let mut pods = paths.filter(|path| path.split('/').any(|segment| segment.starts_with(PODS)));
+    pods.next().map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_of_a_pod_is_told_from_one_of_the_node() {
+        for (cgroups, expected) in [
+            ("0::/system.slice/containerd.service\n", None),
+            ("0::/\n", None),
+            (
+                "0::/kubepods.slice/kubepods-besteffort.slice/x.scope\n",
+                Some("/kubepods.slice/kubepods-besteffort.slice/x.scope"),
+            ),
+            ("7:cpu:/system.slice\n0::/kubepods/besteffort/pod1/2\n", Some("/kubepods/besteffort/pod1/2")),
+            // As seen from a cgroup namespace of our own.
+            ("0::/../../kubepods-pod2.slice/cri-7.scope\n", Some("/../../kubepods-pod2.slice/cri-7.scope")),
+        ] {
+            assert_eq!(pod(cgroups).as_deref(), expected, "{cgroups}");
+        }
+    }
+}
