@@ -17,6 +17,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,9 @@ pub const NODE: &str = "node";
 const LONGEST_TURN: Duration = Duration::from_secs(20);
 /// How often to look whether the turn is free.
 const TURN_LOOK: Duration = Duration::from_millis(5);
+
+/// Whether this process has removed what others left behind.
+static SWEPT: Once = Once::new();
 
 /// The pins of one workload. Those that were made for a capture that never came to be go when this is dropped.
 #[derive(Debug)]
@@ -73,7 +77,9 @@ impl Pins {
     /// If there is no BPF file system and none can or may be mounted, or another process keeps the turn.
     pub fn open(workload: &str, mounting: Mounting) -> Result<Self> {
         let root = bpffs::mounted(mounting)?.join(ROOT);
-        remove_orphans(&root, workload);
+        // What is orphaned later was this process's own, and it knows of it: looking through hundreds of workloads for each one
+        // that starts would take longer than the start.
+        SWEPT.call_once(|| remove_orphans(&root, workload));
         let directory = root.join(workload);
         loop {
             let stay = if directory.exists() { Stay::Outlive } else { Stay::Provisional };

@@ -14,7 +14,7 @@ use aya::include_bytes_aligned;
 use aya_obj::generated::{bpf_insn, bpf_map_type};
 use aya_obj::{EbpfSectionKind, Object as Parsed};
 
-use crate::datapath::object::{PROGRAMS, Program};
+use crate::datapath::object::{NODE_HANDOFF, PROGRAMS, Program};
 use crate::sys::bpf;
 
 /// The object that `cargo xtask build-ebpf` built, with BTF.
@@ -83,6 +83,7 @@ impl Template {
         parsed.sanitize_functions(features);
         let programs = PROGRAMS
             .iter()
+            .chain([&NODE_HANDOFF])
             .map(|&program| {
                 let found = parsed
                     .programs

@@ -159,7 +159,7 @@ pub fn outer_create(outer: &Outer<'_>) -> io::Result<OwnedFd> {
         value_size: size_of::<u32>() as u32,
         max_entries: outer.max_entries,
         map_flags: outer.flags,
-        inner_map_fd: number(outer.example),
+        inner_map_fd: number(&outer.example),
         map_name: name_of(outer.name),
         ..MapCreate::default()
     };
@@ -187,7 +187,7 @@ pub fn program_load(program: &Load<'_>) -> Result<OwnedFd, (io::Error, String)> 
         license: program.license.as_ptr() as u64,
         prog_name: name_of(program.name),
         expected_attach_type: program.attach_type,
-        prog_btf_fd: program.functions.map_or(0, |(_, btf)| number(btf)),
+        prog_btf_fd: program.functions.map_or(0, |(_, btf)| number(&btf)),
         func_info_rec_size: program.functions.map_or(0, |_| FUNCTION_BYTES as u32),
         func_info: program.functions.map_or(0, |(functions, _)| functions.as_ptr() as u64),
         func_info_cnt: program
@@ -227,7 +227,7 @@ pub fn program_numbers(program: impl AsFd) -> io::Result<(u32, u32)> {
         padding: 0,
     };
     let mut attributes = ObjectInfo {
-        bpf_fd: number(program),
+        bpf_fd: number(&program),
         info_len: size_of::<ProgramInfo>() as u32,
         info: std::ptr::from_mut(&mut found) as u64,
     };
@@ -243,14 +243,14 @@ pub fn fill(map: impl AsFd, value: &[u8], constant: bool) -> io::Result<()> {
     let map = map.as_fd();
     let key = 0_u32;
     let mut attributes = Element {
-        map_fd: number(map),
+        map_fd: number(&map),
         key: std::ptr::from_ref(&key) as u64,
         value: value.as_ptr() as u64,
         ..Element::default()
     };
     bpf(BPF_MAP_UPDATE_ELEM, &mut attributes)?;
     if constant {
-        bpf(BPF_MAP_FREEZE, &mut number(map))?;
+        bpf(BPF_MAP_FREEZE, &mut number(&map))?;
     }
     Ok(())
 }
