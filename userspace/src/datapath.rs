@@ -194,7 +194,6 @@ impl Datapath {
     ///
     /// # Errors
     /// Never.
-    #[expect(clippy::unnecessary_wraps, reason = "taken like what can fail")]
     pub fn handoffs(&mut self) -> Result<Arc<Handoffs>> {
         Ok(Arc::clone(&self.handoffs))
     }
@@ -220,7 +219,6 @@ impl Datapath {
     ///
     /// # Errors
     /// Never.
-    #[expect(clippy::unnecessary_wraps, reason = "taken like what can fail")]
     pub fn denials(&mut self) -> Result<Denials> {
         Ok(Denials::new(&self.maps, &self.pins))
     }
