@@ -1,7 +1,8 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`, `status`, `top`: one file per command
+//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`, `status`, `top`, `inject`,
+//!   `webhook`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `host`: what a process has once, however many workloads it serves
 //! - `serving`: a workload being served, from start to drain
@@ -30,6 +31,7 @@ mod follower;
 mod foreign;
 mod host;
 mod identity;
+mod inject;
 mod iptables;
 mod lint;
 mod listeners;
@@ -44,6 +46,7 @@ mod serving;
 mod sidecar;
 mod status;
 mod top;
+mod webhook;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -104,6 +107,10 @@ fn perform(command: Command) -> Result<ExitCode> {
             let PolicyCommand::Lint(args) = &args.command;
             Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Inject(args) => {
+            Ok(if inject::print(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Webhook(args) => complete(webhook::serve(args)).map(|()| ExitCode::SUCCESS),
     }
 }
 
