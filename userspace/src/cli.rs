@@ -9,11 +9,14 @@ mod certs;
 mod choice;
 mod cni;
 mod explain;
+mod inject;
 mod maintain;
+mod operate;
 mod overrides;
 mod policy;
 mod run;
 mod sidecar;
+mod webhook;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -23,12 +26,15 @@ pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
 pub use cni::CniArgs;
 pub use explain::{ConnectionsArgs, Destination, ExplainArgs, Header, RunningArgs, Who};
+pub use inject::InjectArgs;
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
+pub use operate::{ConfigArgs, LogArgs, Sort, StatusArgs, TopArgs};
 pub use overrides::Overrides;
 
 pub use policy::{LintArgs, PolicyArgs, PolicyCommand};
 pub use run::{CommandLine, RunArgs};
 pub use sidecar::SidecarArgs;
+pub use webhook::WebhookArgs;
 
 /// Exit status for a configuration that is not valid (`EX_CONFIG` of sysexits.h). Wrong usage exits with 2.
 pub const EXIT_CONFIG: u8 = 78;
@@ -43,8 +49,8 @@ pub struct Cli {
 
     /// What to log on standard error: a level, or levels by module
     ///
-    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `connections`, `explain` and `policy`, so
-    /// that output stays readable, and info for all else.
+    /// A level is one of error, warn, info, debug and trace. The default is info for what serves, and warn for `run` and for what
+    /// prints an answer, so that it stays readable.
     #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
     log: Option<String>,
 }
@@ -99,12 +105,34 @@ pub enum Command {
     /// Hook, verdict, reason, policy and rule, tier and identities: of what a configuration file would decide, or of a
     /// connection that is open.
     Explain(ExplainArgs),
+    /// Say what runs on this machine, whom it serves, and how that stands
+    ///
+    /// Asks every process of this user at its Unix socket in /run/sidestep.
+    Status(StatusArgs),
+    /// Watch the workloads that are served: connections, requests, latency, denials
+    Top(TopArgs),
     /// List the connections that a running instance has open
     ///
     /// Asks it at its Unix socket in /run/sidestep, which answers its own user only.
     Connections(ConnectionsArgs),
+    /// Show or change what a running process logs on standard error
+    Log(LogArgs),
+    /// Show the configuration that is in force, as JSON
+    ///
+    /// Defaults are filled in. What may be secret is left out.
+    Config(ConfigArgs),
     /// Look at policies before they are in force
     Policy(PolicyArgs),
+    /// Print manifests with the sidecar in their pods
+    ///
+    /// Pods, and the templates of Deployments, StatefulSets, DaemonSets, Jobs and CronJobs, get it as a native sidecar
+    /// (Kubernetes 1.29 and later). A document in which nothing changes stays as it is. Injecting twice is injecting once.
+    Inject(InjectArgs),
+    /// Do the same as the API server's admission webhook
+    ///
+    /// For pods as they are made, in namespaces with the label sidestep.io/injection: enabled. deploy/kubernetes.md has the
+    /// manifests for it.
+    Webhook(WebhookArgs),
     /// Have a pod captured before it starts: the plugin that a container runtime calls
     ///
     /// Speaks the Container Network Interface, 0.3 to 1.1, as the last of a network's chain. `sidestep node` puts it into
@@ -124,7 +152,12 @@ impl Cli {
                 | Command::Certs(_)
                 | Command::Ca(_)
                 | Command::Policy(_)
+                | Command::Inject(_)
                 | Command::Explain(_)
+                | Command::Status(_)
+                | Command::Top(_)
+                | Command::Log(_)
+                | Command::Config(_)
                 | Command::Connections(_),
             ) => "warn",
             (None, _) => "info",
