@@ -9,6 +9,7 @@
 //! ```
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use crate::config::{Config, WorkloadName};
 use crate::datapath::NodeStage;
 use crate::model::PodKey;
+use crate::proxy::Finder;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::namespace::NetworkNamespace;
 
@@ -52,6 +54,14 @@ impl Scope<'_> {
         match self {
             Self::Enrolled(pod) => Ok(pod.key.to_string()),
             Self::Run(_) | Self::Pod(_) | Self::Here => workload_name(config),
+        }
+    }
+
+    /// Who knows more of the mesh than its configuration says.
+    pub(super) fn finder(&self) -> Option<Arc<dyn Finder>> {
+        match self {
+            Self::Enrolled(pod) => Some(Arc::clone(&pod.finder)),
+            Self::Run(_) | Self::Pod(_) | Self::Here => None,
         }
     }
 
@@ -135,6 +145,10 @@ pub(super) struct Enrolled {
     pub(super) network: NetworkNamespace,
     /// Where handoffs between its sockets and ours are staged.
     pub(super) stage: Arc<NodeStage>,
+    /// Who knows more of the mesh.
+    pub(super) finder: Arc<dyn Finder>,
+    /// As Kubernetes says; none where it has not yet.
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// Characters of a pod's name that are in the name of its pins: a file name has 255 at most.
