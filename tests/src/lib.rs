@@ -13,6 +13,7 @@
 //! - [`sidestep`], [`access`], [`metrics`]: the product under test and its two oracles
 //! - [`mesh`]: an authority for certificates, and policies
 //! - [`hosts`]: certificates of servers outside of it
+//! - [`api`]: a Kubernetes API server
 //! - [`pinned`]: its maps, for what cannot be brought about from outside
 //! - [`leftovers`]: the proof that nothing stays behind
 //! - [`need`]: what a test needs from the machine, and how it says that it cannot run
@@ -30,6 +31,7 @@
 //! - `SIDESTEP_MUST_RUN`: set to 1, a test that cannot run fails instead
 
 pub mod access;
+pub mod api;
 pub mod cgroup;
 pub mod hosts;
 pub mod leftovers;
@@ -46,6 +48,7 @@ pub mod process;
 pub mod sidestep;
 
 pub use access::Access;
+pub use api::Api;
 pub use cgroup::Cgroup;
 pub use hosts::Hosts;
 pub use mesh::Mesh;

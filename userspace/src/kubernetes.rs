@@ -9,13 +9,17 @@ mod contact;
 mod destinations;
 mod feed;
 mod follow;
+mod lookup;
 mod loose;
 mod mesh;
+mod neighbour;
 mod news;
 mod pace;
 mod pods;
 mod resources;
+mod routes;
 mod server;
+mod service;
 mod settings;
 #[cfg(test)]
 mod tests;

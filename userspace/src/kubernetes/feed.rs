@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::contact::State;
-use super::destinations::{self, Destinations};
+use super::destinations::{self, Destinations, Sources};
 use super::loose::{DAEMON_SETS, PODS};
 use super::news::Desk;
 use super::pace::Pace;
@@ -55,7 +55,8 @@ impl Feed {
         let mut tasks = JoinSet::new();
 
         let (pods_in, pods) = watch::channel(Arc::new(Pods::default()));
-        tasks.spawn(pods::follow_pods(Arc::clone(&server), Arc::clone(&settings), pods_in));
+        let (local_in, local) = watch::channel(Vec::new());
+        tasks.spawn(pods::follow_pods(Arc::clone(&server), Arc::clone(&settings), pods_in, local_in));
 
         let (interest, interest_out) = watch::channel(Interest::default());
         let (neighbours, neighbours_out) = watch::channel(Default::default());
@@ -64,8 +65,13 @@ impl Feed {
 
         let (mesh_in, mesh) = watch::channel(Arc::new(Mesh::default()));
         let (destinations, asks) = mpsc::channel(destinations::ASKS);
-        let keeper =
-            Destinations::new(Arc::clone(&server), settings, pods.clone(), resources, neighbours, mesh_in);
+        let keeper = Destinations::new(
+            Arc::clone(&server),
+            settings,
+            Sources { local, resources },
+            neighbours,
+            mesh_in,
+        );
         tasks.spawn(keeper.run(asks));
 
         let desk = Desk::open(&mut tasks, Arc::clone(&server));
@@ -101,7 +107,7 @@ impl Feed {
 
     /// Looks for who has an address. Asked for often, it is looked for once.
     pub async fn find(&self, address: IpAddr) -> Found {
-        destinations::find(&self.destinations, address.to_canonical()).await
+        destinations::find(&self.destinations, &self.server, address.to_canonical()).await
     }
 
     /// A pod by name: of this node from what is known, any other from the API server.

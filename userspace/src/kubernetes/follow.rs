@@ -56,6 +56,12 @@ impl Following {
         self
     }
 
+    /// Only those with such labels.
+    pub(super) fn labels(mut self, selector: String) -> Self {
+        self.labels = Some(selector);
+        self
+    }
+
     fn config(&self, seconds: u32) -> Config {
         let mut config = Config::default().timeout(seconds).page_size(PAGE);
         config.field_selector.clone_from(&self.fields);
@@ -89,8 +95,13 @@ pub(super) async fn follow<T: PartialEq>(
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                server.contact.answered();
-                retry.succeeded();
+                // The beginning of a list is said before the server was asked, and a list is no sign that watches work.
+                if !matches!(event, Event::Init) {
+                    server.contact.answered();
+                }
+                if matches!(event, Event::Apply(_) | Event::Delete(_)) {
+                    retry.succeeded();
+                }
                 set.take(event);
                 // What is there already is one change, not many.
                 while set.changed

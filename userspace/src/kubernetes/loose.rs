@@ -54,6 +54,14 @@ pub(super) const PODS: Kind = Kind { group: "", version: "v1", kind: "Pod", plur
 /// Namespaces.
 pub(super) const NAMESPACES: Kind =
     Kind { group: "", version: "v1", kind: "Namespace", plural: "namespaces" };
+/// Services.
+pub(super) const SERVICES: Kind = Kind { group: "", version: "v1", kind: "Service", plural: "services" };
+/// Parts of the endpoints of services.
+pub(super) const ENDPOINT_SLICES: Kind =
+    Kind { group: "discovery.k8s.io", version: "v1", kind: "EndpointSlice", plural: "endpointslices" };
+/// Addresses of services, by themselves.
+pub(super) const IP_ADDRESSES: Kind =
+    Kind { group: "networking.k8s.io", version: "v1", kind: "IPAddress", plural: "ipaddresses" };
 /// DaemonSets.
 pub(super) const DAEMON_SETS: Kind =
     Kind { group: "apps", version: "v1", kind: "DaemonSet", plural: "daemonsets" };

@@ -1,6 +1,6 @@
 //! How long things take and are kept, and how long is waited between attempts. Fixed for the product; tests are in a hurry.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long things take and are kept.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Pace {
     pub(super) unknown_kind: Duration,
     /// How long one answer may take.
     pub(super) answer: Duration,
+    /// For how long an address that nothing has is not asked for again.
+    pub(super) nobody: Duration,
 }
 
 impl Pace {
@@ -22,6 +24,7 @@ impl Pace {
         retry: (Duration::from_millis(200), Duration::from_secs(20)),
         unknown_kind: Duration::from_secs(60),
         answer: Duration::from_secs(5),
+        nobody: Duration::from_secs(5),
     };
 
     /// The watch's length, spread so that what began together does not end together.
@@ -35,12 +38,13 @@ impl Pace {
 pub(super) struct Retry {
     bounds: (Duration, Duration),
     failures: u32,
+    last: Option<Instant>,
 }
 
 impl Retry {
     /// None has failed yet.
     pub(super) const fn new(pace: &Pace) -> Self {
-        Self { bounds: pace.retry, failures: 0 }
+        Self { bounds: pace.retry, failures: 0, last: None }
     }
 
     /// An attempt succeeded.
@@ -51,6 +55,10 @@ impl Retry {
     /// An attempt failed: how long to wait until the next, from half of it to all of it.
     pub(super) fn failed(&mut self) -> Duration {
         let (first, longest) = self.bounds;
+        // What has gone well for so long is no longer the same trouble.
+        if self.last.replace(Instant::now()).is_some_and(|last| last.elapsed() > longest * 2) {
+            self.failures = 0;
+        }
         let wait = first.saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures += 1;
         wait.mul_f64(0.5 + fastrand::f64() / 2.0)

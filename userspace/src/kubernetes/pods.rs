@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Settings;
 use super::follow::{Following, follow_always};
 use super::loose::{Loose, NAMESPACES, PODS};
+use super::neighbour::Neighbour;
 use super::server::Server;
 use crate::model::{Network, Phase, Pod, PodKey, Pods};
 
@@ -26,6 +27,7 @@ pub(super) async fn follow_pods(
     server: Arc<Server>,
     settings: Arc<Settings>,
     publish: watch::Sender<Arc<Pods>>,
+    neighbours: watch::Sender<Vec<Arc<Neighbour>>>,
 ) {
     let own = Following::all(PODS).fields(format!("spec.nodeName={}", settings.node));
     let all = Following::all(NAMESPACES);
@@ -40,10 +42,14 @@ pub(super) async fn follow_pods(
     let pods = follow_always(
         &server,
         &own,
-        |pod| read_pod(pod).map(Arc::new),
+        |pod| Neighbour::read(pod).map(Arc::new),
         |set| {
             listed.0.store(true, Ordering::Relaxed);
-            change(&|pods| pods.pods = set.values().map(|pod| (pod.key.clone(), Arc::clone(pod))).collect());
+            change(&|pods| {
+                let each = set.values().map(|known| (known.pod.key.clone(), Arc::clone(&known.pod)));
+                pods.pods = each.collect();
+            });
+            neighbours.send_replace(set.values().cloned().collect());
         },
     );
     let namespaces = follow_always(
@@ -82,7 +88,7 @@ struct Address {
     ip: String,
 }
 
-/// What is kept of a pod.
+/// What the node needs to know of a pod.
 pub(super) fn read_pod(object: &Loose) -> Result<Pod, String> {
     if object.name().is_empty() || object.namespace().is_empty() {
         return Err("expected a pod with a name and a namespace, found one without".to_owned());

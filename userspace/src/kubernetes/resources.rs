@@ -47,12 +47,21 @@ pub(super) struct Resources {
     pub(super) objects: BTreeMap<ObjectKey, Arc<Object>>,
     /// Of which kind and namespace all are known.
     pub(super) listed: BTreeSet<(&'static str, String)>,
+    /// Whose resources count for all.
+    root: String,
 }
 
 impl Resources {
-    /// Whether everything is known that was written in a namespace for its own workloads.
-    pub(super) fn settled_for_workloads(&self, namespace: &str) -> bool {
-        self.settled(&FOR_WORKLOADS, namespace) && self.settled_for_destinations(namespace)
+    /// The namespaces of which everything is known that was written for their own workloads.
+    pub(super) fn settled_for_workloads(&self) -> BTreeSet<String> {
+        let whole = |namespace: &str| {
+            self.settled(&FOR_WORKLOADS, namespace) && self.settled_for_destinations(namespace)
+        };
+        if !self.root.is_empty() && !whole(&self.root) {
+            return BTreeSet::new();
+        }
+        let all = self.listed.iter().map(|(_, namespace)| namespace);
+        all.filter(|namespace| whole(namespace)).cloned().collect()
     }
 
     /// Whether everything is known that was written in a namespace for those who talk to its services.
@@ -82,6 +91,14 @@ pub(super) async fn follow_resources(
     let mut followed: HashMap<Here, AbortHandle> = HashMap::new();
     let unknown = Arc::new(Unknown::default());
     loop {
+        let root = interest.borrow().root_namespace.clone();
+        publish.send_if_modified(|resources| {
+            let changed = resources.root != root;
+            if changed {
+                Arc::make_mut(resources).root = root;
+            }
+            changed
+        });
         let wanted = wanted(&interest.borrow_and_update(), &neighbours.borrow_and_update());
         followed.retain(|here, task| {
             let keep = wanted.contains(here);
