@@ -330,7 +330,6 @@ impl Shared {
             observing::log_accesses(&self.telemetry, &new)?;
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        tracing::debug!("configuration changed");
         Ok(())
     }
 }
@@ -354,8 +353,9 @@ async fn follow(
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = applied {
-            tracing::error!(error = format!("{error:#}"), "keeping the configuration in use");
+        match applied {
+            Ok(()) => tracing::info!("configuration changed"),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "keeping the configuration in use"),
         }
     }
 }
