@@ -23,7 +23,7 @@ pub use ca::{CaArgs, CaCommand, InitArgs, IssueArgs};
 pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
 pub use cni::CniArgs;
-pub use explain::{Destination, ExplainArgs, Header, RunningArgs, Who};
+pub use explain::{ConnectionsArgs, Destination, ExplainArgs, Header, RunningArgs, Who};
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
 pub use node::NodeArgs;
 pub use overrides::Overrides;
@@ -110,7 +110,7 @@ pub enum Command {
     /// List the connections that a running instance has open
     ///
     /// Asks it at its Unix socket in /run/sidestep, which answers its own user only.
-    Connections(RunningArgs),
+    Connections(ConnectionsArgs),
     /// Look at policies before they are in force
     Policy(PolicyArgs),
     /// Have a pod captured before it starts: the plugin that a container runtime calls
@@ -141,7 +141,7 @@ impl Cli {
 }
 
 /// Refuses a filter that could not be used.
-fn log_filter(text: &str) -> Result<String, String> {
+pub(crate) fn log_filter(text: &str) -> Result<String, String> {
     let wrong = "expected error, warn, info, debug, trace or off, or levels by module such as info,sidestep::proxy=debug";
     match EnvFilter::try_new(text) {
         // A lone word that is no level would count as the name of a module that nobody has.

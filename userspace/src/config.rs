@@ -16,6 +16,7 @@ mod object;
 mod pod;
 mod resources;
 mod settings;
+mod shown;
 mod sources;
 mod value;
 mod watch;

@@ -238,7 +238,8 @@ fn feed_settings(settings: &NodeSettings) -> Result<Settings> {
         (Some(name), _) => name.clone(),
         (None, Ok(name)) if !name.is_empty() => name,
         (None, _) => {
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").context("ask for the host's name")?;
+            let host =
+                std::fs::read_to_string("/proc/sys/kernel/hostname").context("ask for the host's name")?;
             host.trim().to_owned()
         }
     };
@@ -312,7 +313,8 @@ impl Node {
         if self.roster.next_due().is_some_and(|due| due <= self.now()) {
             self.look();
         }
-        if self.standing == Standing::Serving && self.pods.listed && self.readiness.state() == State::Starting {
+        if self.standing == Standing::Serving && self.pods.listed && self.readiness.state() == State::Starting
+        {
             self.readiness.set(State::Ready);
             if let Err(error) = text::give_back() {
                 tracing::debug!(%error, "what only the start needed stays resident");
@@ -324,7 +326,10 @@ impl Node {
     fn configure(&mut self, new: Config) {
         let ignored = self.config.restart_only_changes(&new);
         if !ignored.is_empty() {
-            tracing::warn!(fields = ignored.join(", "), "these changes need a restart; the others take effect now");
+            tracing::warn!(
+                fields = ignored.join(", "),
+                "these changes need a restart; the others take effect now"
+            );
         }
         let new = new.keeping(&self.config);
         let outlets = self.host.register.outlets();
@@ -349,7 +354,8 @@ impl Node {
             return;
         }
         self.renewing = Renewing::Yes;
-        let (mesh, known, events) = (self.feed.mesh().borrow().clone(), self.known.borrow().clone(), self.events.clone());
+        let (mesh, known, events) =
+            (self.feed.mesh().borrow().clone(), self.known.borrow().clone(), self.events.clone());
         let config = self.config.clone();
         let served: Vec<_> = self.served.values().map(Served::following).collect();
         self.tasks.spawn(async move {

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
@@ -70,6 +70,29 @@ impl Scope<'_> {
         match self {
             Self::Enrolled(pod) => pod.network.clone(),
             Self::Run(_) | Self::Pod(_) | Self::Here => NetworkNamespace::own(),
+        }
+    }
+
+    /// Whether the workload is all that this process serves.
+    pub(super) const fn is_alone(&self) -> bool {
+        !matches!(self, Self::Enrolled(_))
+    }
+
+    /// The workload's addresses, where somebody says them.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Self::Enrolled(pod) => pod.addresses.clone(),
+            Self::Run(_) | Self::Pod(_) | Self::Here => Vec::new(),
+        }
+    }
+
+    /// The cgroup that is captured, if any is.
+    pub(super) fn cgroup(&self) -> Option<PathBuf> {
+        match self {
+            Self::Run(cgroups) => Some(cgroups.workload.path().to_owned()),
+            Self::Pod(pod) => Some(pod.workload.path().to_owned()),
+            Self::Enrolled(pod) => Some(pod.workload.path().to_owned()),
+            Self::Here => None,
         }
     }
 }

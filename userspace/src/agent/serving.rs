@@ -8,7 +8,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use tokio::sync::oneshot;
@@ -25,6 +25,7 @@ use crate::agent::identity;
 use crate::agent::listeners::Listeners;
 use crate::agent::local;
 use crate::agent::observing::{self, Rejections};
+use crate::agent::register;
 use crate::agent::scope::Scope;
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
@@ -33,7 +34,7 @@ use crate::proxy::{
     Unknown,
 };
 use crate::sys::text;
-use crate::telemetry::{Own, Telemetry};
+use crate::telemetry::{Outlets, Own, Telemetry};
 
 /// How long a change of the configuration may take: writing 131,072 rules takes half a second.
 const LONGEST_CHANGE: Duration = Duration::from_secs(20);
@@ -57,17 +58,20 @@ pub(super) struct Serving {
     tasks: Vec<JoinHandle<()>>,
     /// What changes things: carried to its end first.
     reloads: Option<Follower>,
+    telemetry: Arc<Telemetry>,
     /// What connections live on: the last to go.
-    _host: Arc<Host>,
+    host: Arc<Host>,
 }
 
 /// What the followers of changes need too.
 struct Shared {
-    config: Mutex<Config>,
+    /// Shared with whoever shows it.
+    config: Arc<Mutex<Config>>,
     capture: Capture,
     gate: Arc<Gate>,
     instance: Arc<Instance>,
-    telemetry: Arc<Telemetry>,
+    /// Those of the process, where it serves nobody else.
+    outlets: Option<Arc<Outlets>>,
     rejections: Rejections,
 }
 
@@ -85,12 +89,15 @@ impl Serving {
             None => None,
         };
         let identity = certificates.as_ref().map(|certificates| certificates.identity());
-        let telemetry = Arc::new(Telemetry::new(Own { name: workload.clone(), identity })?);
-        observing::tell(&telemetry, &config)?;
-        host.instances.register(&telemetry);
+        let own = Own { name: workload.clone(), identity };
+        let telemetry = Arc::new(Telemetry::new(own, Arc::clone(host.register.outlets()))?);
+        let outlets = scope.is_alone().then(|| Arc::clone(host.register.outlets()));
+        if let Some(outlets) = &outlets {
+            observing::tell(outlets, &config)?;
+        }
         let mut tasks = Vec::new();
         if let Some(settings) = &config.admin {
-            let instances = Arc::clone(&host.instances);
+            let instances = Arc::clone(host.register.metrics());
             tasks.push(observing::serve_admin(settings, &readiness, instances, certificates.clone())?);
         }
         if let Some(certificates) = &certificates {
@@ -117,7 +124,9 @@ impl Serving {
         instance.set_http(http(&config));
         instance.set_routing(routing(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
-        tasks.extend(local::serve(&scope.name(&workload)?, workload, &instance, certificates));
+        if scope.is_alone() {
+            tasks.extend(local::serve(&scope.name(&workload)?, &host.register));
+        }
         let captured = listeners
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
@@ -137,9 +146,20 @@ impl Serving {
         let rejections = Rejections::default();
         rejections.tell(&config);
         telemetry.add_source(Arc::new(rejections.rows()));
-        let config = Mutex::new(config);
-        let shared = Arc::new(Shared { config, capture, gate, instance, telemetry, rejections });
-        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, _host: host })
+        let config = Arc::new(Mutex::new(config));
+        let shown = Arc::clone(&config);
+        host.register.add(register::Entry {
+            instance: Arc::downgrade(&instance),
+            certificates,
+            telemetry: Arc::clone(&telemetry),
+            since: SystemTime::now(),
+            readiness: readiness.clone(),
+            addresses: scope.addresses(),
+            cgroup: scope.cgroup(),
+            config: Box::new(move || shown.lock().unwrap_or_else(PoisonError::into_inner).shown()),
+        });
+        let shared = Arc::new(Shared { config, capture, gate, instance, outlets, rejections });
+        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, telemetry, host })
     }
 
     /// Takes over what changes in the configuration file, as far as it can change while running.
@@ -179,7 +199,9 @@ impl Serving {
 
     /// Opens the access log file anew, after a rotation.
     pub(super) fn reopen_access_log(&self) {
-        self.shared.telemetry.reopen_log();
+        if let Some(outlets) = &self.shared.outlets {
+            outlets.reopen_log();
+        }
     }
 
     /// Goes on capturing until no connection is open or the deadline has come, then removes the capture.
@@ -251,8 +273,10 @@ impl Serving {
         }
         shared.instance.cut_off();
         shared.instance.idle().await;
-        shared.telemetry.log_to(None).context("end the access log")?;
-        shared.telemetry.export_to(None).context("end the export")?;
+        self.host.register.remove(&self.telemetry);
+        if let Some(outlets) = &shared.outlets {
+            observing::fall_silent(outlets)?;
+        }
         removed
     }
 }
@@ -323,11 +347,13 @@ impl Shared {
         // Last: whatever is open by now is known, and held to what is in force.
         self.instance.reconsider();
         self.rejections.tell(&new);
-        if new.tracing != running.tracing {
-            // The log too, which may go to the same collector.
-            observing::tell(&self.telemetry, &new)?;
-        } else if new.access_log != running.access_log {
-            observing::log_accesses(&self.telemetry, &new)?;
+        if let Some(outlets) = &self.outlets {
+            if new.tracing != running.tracing {
+                // The log too, which may go to the same collector.
+                observing::tell(outlets, &new)?;
+            } else if new.access_log != running.access_log {
+                observing::log_accesses(outlets, &new)?;
+            }
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())

@@ -81,4 +81,3 @@ impl Cluster {
         self.policies.rejected().chain(resources)
     }
 }
-

@@ -61,7 +61,9 @@ enum Stand {
     Served,
     Stopping,
     /// It could not be started.
-    Failed { due: Duration },
+    Failed {
+        due: Duration,
+    },
     /// It cannot be served: why.
     Refused(String),
 }
@@ -145,7 +147,8 @@ impl Roster {
             (Wish::Leave, Some(Stand::Failed { .. } | Stand::Refused(_))) => {
                 self.entries.remove(&pod.uid);
             }
-            (_, Some(Stand::Starting | Stand::Stopping | Stand::Served)) | (Wish::Serve | Wish::Leave, None) => {}
+            (_, Some(Stand::Starting | Stand::Stopping | Stand::Served))
+            | (Wish::Serve | Wish::Leave, None) => {}
         }
     }
 

@@ -12,7 +12,7 @@ use super::served::{Ended, Served, Started, Starting, Whereabouts};
 use super::{Event, Node, Standing};
 use crate::cni::{Attachment, AttachmentId, Detached, Refusal, RefusalKind};
 use crate::kubernetes::{Interest, News};
-use crate::model::{Pod, Pods};
+use crate::model::Pod;
 use crate::node::{Attach, Step, Wish};
 use crate::sys::namespace::NetworkNamespace;
 
@@ -126,7 +126,9 @@ impl Node {
     pub(super) fn ended(&mut self, Ended { pod, outcome }: Ended) {
         match outcome {
             Ok(()) => tracing::info!(pod = %pod.key, "a pod is served no more"),
-            Err(error) => tracing::error!(pod = %pod.key, error = format!("{error:#}"), "something stays of a pod"),
+            Err(error) => {
+                tracing::error!(pod = %pod.key, error = format!("{error:#}"), "something stays of a pod")
+            }
         }
         self.roster.stopped(&pod.uid);
         if self.standing == Standing::Serving {
@@ -160,7 +162,8 @@ impl Node {
                 refuse(answer, RefusalKind::Gone, gone);
             }
             Err(error) => {
-                let message = format!("it is not known whether {} is to be served: {error:#}", attachment.pod);
+                let message =
+                    format!("it is not known whether {} is to be served: {error:#}", attachment.pod);
                 refuse(answer, RefusalKind::TryAgain, message);
             }
         }
@@ -179,7 +182,9 @@ impl Node {
             }
             Wish::Serve => {}
         }
-        let network = match NetworkNamespace::of(attachment.netns).and_then(|network| Ok((network.inode()?, network))) {
+        let network = match NetworkNamespace::of(attachment.netns)
+            .and_then(|network| Ok((network.inode()?, network)))
+        {
             Ok((inode, _)) if self.served.get(&pod.uid).is_some_and(|served| served.network == inode) => {
                 if let Some(served) = self.served.get_mut(&pod.uid) {
                     served.attachment = Some((attachment.id, attachment.network));
@@ -202,7 +207,8 @@ impl Node {
             Attach::Begin => {
                 self.mind(Some(&pod));
                 self.waiting.entry(pod.uid.clone()).or_default().push(answer);
-                let whereabouts = Whereabouts::Told { network, attachment: attachment.id, name: attachment.network };
+                let whereabouts =
+                    Whereabouts::Told { network, attachment: attachment.id, name: attachment.network };
                 self.start(pod, whereabouts);
             }
             Attach::UnderWay => self.waiting.entry(pod.uid.clone()).or_default().push(answer),
@@ -224,7 +230,10 @@ impl Node {
     pub(super) fn check(&self, attachment: &Attachment, answer: Answer) {
         let pod = self.pods.pods.get(&attachment.pod).filter(|pod| is_of(attachment, pod));
         let outcome = match pod {
-            Some(pod) if self.roster.wish(pod, &self.pods) == Wish::Serve && !self.served.contains_key(&pod.uid) => {
+            Some(pod)
+                if self.roster.wish(pod, &self.pods) == Wish::Serve
+                    && !self.served.contains_key(&pod.uid) =>
+            {
                 Err(Refusal::new(RefusalKind::TryAgain, format!("the pod {} is not served", attachment.pod)))
             }
             // One that is not to be served stands as it should.
@@ -238,7 +247,8 @@ impl Node {
             let attachment = served.attachment.as_ref();
             attachment.is_some_and(|(id, of)| of == network && !valid.contains(id))
         };
-        let gone: Vec<String> = self.served.values().filter(stale).map(|served| served.pod.uid.clone()).collect();
+        let gone: Vec<String> =
+            self.served.values().filter(stale).map(|served| served.pod.uid.clone()).collect();
         for uid in gone {
             self.roster.detach(&uid);
             self.stop(&uid);

@@ -107,7 +107,8 @@ mod tests {
             slice.to_owned(),
             format!("kubelet/{slice}"),
         ] {
-            let root = hierarchy(&[&path, "system.slice/other", "kubepods/podffffffff-1111-2222-3333-444455556666"]);
+            let root =
+                hierarchy(&[&path, "system.slice/other", "kubepods/podffffffff-1111-2222-3333-444455556666"]);
             let found = cgroup(UID, Some(root.path())).unwrap();
             assert_eq!(found.path(), root.path().join(&path));
         }

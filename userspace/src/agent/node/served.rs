@@ -77,7 +77,7 @@ impl Starting {
         let mut known = self.known.clone();
         let namespace = pod.key.namespace.clone();
         let settled = known.wait_for(|known| known.has_policies_of(&namespace));
-        let settled = timeout(POLICIES, settled).await;
+        let settled = timeout(POLICIES, settled).await.map(|known| known.map(|known| known.clone()));
         let config = match settled {
             Ok(Ok(known)) => known.config_of(&self.config, &pod)?,
             Ok(Err(_)) => anyhow::bail!("this agent is about to end"),
@@ -112,7 +112,12 @@ impl Starting {
         };
         let serving = Serving::start(config, Scope::Enrolled(enrolled), self.host).await?;
         serving.stands();
-        Ok(Served { pod, serving, network: network.inode().context("look at the pod's namespace")?, attachment })
+        Ok(Served {
+            pod,
+            serving,
+            network: network.inode().context("look at the pod's namespace")?,
+            attachment,
+        })
     }
 }
 

@@ -67,10 +67,12 @@ impl Held {
         }
         let error = match Document::read(Part::whole(called, object.json)) {
             Ok(None) => return,
-            Ok(Some(Document { policy, findings, .. })) => match findings.valid().map(|found| found.into_iter().next()) {
-                Ok(None) => return self.keep(key, object.json.into(), policy),
-                Ok(Some(error)) | Err(error) => error,
-            },
+            Ok(Some(Document { policy, findings, .. })) => {
+                match findings.valid().map(|found| found.into_iter().next()) {
+                    Ok(None) => return self.keep(key, object.json.into(), policy),
+                    Ok(Some(error)) | Err(error) => error,
+                }
+            }
             Err(error) => error,
         };
         self.rejected.push((object.key(), error.to_string()));

@@ -433,7 +433,7 @@ async fn plain_text_where_it_is_not_taken_is_refused() {
         tunnelling: None,
         workers: Workers::here(),
         network: NetworkNamespace::own(),
-            finder: None,
+        finder: None,
     };
     let instance = Instance::new(LIMITS, surroundings);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
