@@ -13,8 +13,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::wire::{self, Answer, PREFIX, Request};
 use crate::sys::rights;
 
-/// Pause before the successor is asked of an agent that ended without an answer.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Pause before the successor is asked of an agent that ended without an answer: the first one, and the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,7 @@ pub(super) fn ask(
 ) -> Result<Answer, Unanswered> {
     let deadline = Instant::now() + patience;
     let message = wire::encode(request).map_err(Unanswered::Strange)?;
+    let mut pause = PAUSES[0];
     loop {
         let outcome = connect(socket, deadline)
             .map_err(Attempt::Unconnected)
@@ -49,8 +50,9 @@ pub(super) fn ask(
             Err(Attempt::Unanswered(error)) if error.kind() == ErrorKind::InvalidData => {
                 return Err(Unanswered::Strange(error));
             }
-            Err(Attempt::Unanswered(error)) if !is_late(&error) && Instant::now() + PAUSE < deadline => {
-                sleep(PAUSE);
+            Err(Attempt::Unanswered(error)) if !is_late(&error) && Instant::now() + pause < deadline => {
+                sleep(pause);
+                pause = (pause * 2).min(PAUSES[1]);
             }
             Err(_) => return Err(Unanswered::Late(patience)),
         }

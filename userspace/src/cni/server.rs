@@ -22,11 +22,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::attachment::{Attachment, Detached, Enrol, Refusal, RefusalKind};
-use super::caller;
+use super::caller::{self, Stranger};
 use super::wire::{self, Answer, PREFIX, Request, Subject};
 use crate::sys::rights;
 
-pub use outcomes::{Outcome, Outcomes};
+pub use outcomes::{Asked, Outcome, Outcomes};
 use turns::Turns;
 
 /// Requests under way at once; more wait in the backlog. A node starts a few pods at a time.
@@ -150,6 +150,7 @@ async fn accept(listener: UnixListener, counter: Arc<Counter>, mut stopped: ones
                 told = Some(now);
                 tracing::warn!(%stranger, "somebody who is no runtime of this node asks at the CNI socket");
             }
+            turn_away(&stream, &stranger);
             continue;
         }
         let counter = Arc::clone(&counter);
@@ -160,6 +161,14 @@ async fn accept(listener: UnixListener, counter: Arc<Counter>, mut stopped: ones
     }
     drop(listener);
     while serving.join_next().await.is_some() {}
+}
+
+/// Says no without having read anything. What is said fits into the socket, and who does not read it is not waited for.
+fn turn_away(stream: &UnixStream, stranger: &Stranger) {
+    let refusal = Refusal::new(RefusalKind::Unservable, format!("not heard: {stranger}"));
+    if let Ok(message) = wire::encode(Answer::Refused(refusal)) {
+        let _: io::Result<usize> = rights::send(stream, &message, None);
+    }
 }
 
 /// Where requests are answered.
@@ -216,12 +225,7 @@ impl Counter {
         Ok(outcome.map_or_else(Answer::Refused, |()| Answer::Done))
     }
 
-    async fn perform(
-        &self,
-        request: Request,
-        passed: Vec<OwnedFd>,
-    ) -> (outcomes::Asked, Result<(), Refusal>) {
-        use outcomes::Asked;
+    async fn perform(&self, request: Request, passed: Vec<OwnedFd>) -> (Asked, Result<(), Refusal>) {
         match request {
             Request::Add(subject) => (
                 Asked::Add,

@@ -73,9 +73,12 @@ impl Networks {
         Ok(Self { networks })
     }
 
-    /// The one that a runtime takes for its pods.
-    pub(super) fn first(self) -> Option<Network> {
-        self.networks.into_iter().next()
+    /// The one that a runtime takes for its pods; what a list was made of, if whoever it is of has written that anew.
+    pub(super) fn first(mut self) -> Option<Network> {
+        let made_of = self.networks.first().and_then(|first| single_of(&first.path));
+        let anew =
+            made_of.and_then(|(_, single)| self.networks.iter().position(|network| network.path == single));
+        self.networks.drain(anew.unwrap_or(0)..).next()
     }
 
     pub(super) fn all(&self) -> &[Network] {
