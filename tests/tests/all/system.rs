@@ -12,6 +12,7 @@ mod inject;
 mod instructions;
 mod laptop;
 mod manifests;
+mod operate;
 mod podman;
 mod policy;
 mod readme;
