@@ -1,7 +1,7 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`, `status`, `top`, `inject`,
+//! - `run`, `sidecar`, `node`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`, `status`, `top`, `inject`,
 //!   `webhook`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `host`: what a process has once, however many workloads it serves
@@ -37,6 +37,7 @@ mod lint;
 mod listeners;
 mod local;
 mod logging;
+mod node;
 mod observing;
 mod refusals;
 mod register;
@@ -88,6 +89,7 @@ fn perform(command: Command) -> Result<ExitCode> {
             complete(run::run(args, signals)).map(ExitCode::from)
         }
         Command::Sidecar(args) => complete(sidecar::serve(args)).map(|()| ExitCode::SUCCESS),
+        Command::Node(args) => complete(node::serve(args)).map(|()| ExitCode::SUCCESS),
         Command::Capture(args) => complete(foreign::steer(args)).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => {
             let possible = check::report(args.form())?;
