@@ -1,7 +1,7 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
+//! - `run`, `sidecar`, `node`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `host`: what a process has once, however many workloads it serves
 //! - `serving`: a workload being served, from start to drain
@@ -35,6 +35,7 @@ mod lint;
 mod listeners;
 mod local;
 mod logging;
+mod node;
 mod observing;
 mod refusals;
 mod register;
@@ -83,6 +84,7 @@ fn perform(command: Command) -> Result<ExitCode> {
             complete(run::run(args, signals)).map(ExitCode::from)
         }
         Command::Sidecar(args) => complete(sidecar::serve(args)).map(|()| ExitCode::SUCCESS),
+        Command::Node(args) => complete(node::serve(args)).map(|()| ExitCode::SUCCESS),
         Command::Capture(args) => complete(foreign::steer(args)).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => {
             let possible = check::report(args.form())?;

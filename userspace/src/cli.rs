@@ -10,6 +10,7 @@ mod choice;
 mod cni;
 mod explain;
 mod maintain;
+mod node;
 mod overrides;
 mod policy;
 mod run;
@@ -24,6 +25,7 @@ pub use certs::CertsArgs;
 pub use cni::CniArgs;
 pub use explain::{ConnectionsArgs, Destination, ExplainArgs, Header, RunningArgs, Who};
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
+pub use node::NodeArgs;
 pub use overrides::Overrides;
 
 pub use policy::{LintArgs, PolicyArgs, PolicyCommand};
@@ -72,6 +74,12 @@ pub enum Command {
     /// the pod's cgroup; the sidecar's own cgroup is exempt. Nothing is captured before the listeners stand. Needs
     /// root or its capabilities for BPF and networking, and the host's cgroup2 hierarchy mounted.
     Sidecar(SidecarArgs),
+    /// Serve every enrolled pod of a Kubernetes node until SIGTERM
+    ///
+    /// Each pod has an instance of its own inside its network namespace, with its own identity and policies, which the API
+    /// server says. Pods are enrolled by the label or annotation sidestep.io/mode, before their first packet where the CNI
+    /// plugin is configured. Needs root's capabilities for BPF and networking, the host's pids and its cgroup2 hierarchy.
+    Node(NodeArgs),
     /// Only steer, for a proxy that is not ours (Envoy, or any that reads SO_ORIGINAL_DST)
     ///
     /// Captures as `sidecar` does, but hands the connections to a proxy that already listens in this network namespace.

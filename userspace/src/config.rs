@@ -169,6 +169,17 @@ impl Config {
         .collect()
     }
 
+    /// Whether both say the same of which connections are captured, refused and let in.
+    #[must_use]
+    pub fn captures_alike(&self, other: &Self) -> bool {
+        self.outbound == other.outbound
+            && self.capture == other.capture
+            && self.inbound_ports() == other.inbound_ports()
+            && self.mutual_tls == other.mutual_tls
+            && self.path_form == other.path_form
+            && self.authorization == other.authorization
+    }
+
     /// This configuration with the fields of [`Self::restart_only_changes`] as they are in `running`: what can take
     /// effect now.
     #[must_use]

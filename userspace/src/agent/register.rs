@@ -23,7 +23,6 @@ pub(super) enum Serves {
     /// The pod around it.
     Pod,
     /// The pods of a node.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what serves a node comes next"))]
     Node,
 }
 

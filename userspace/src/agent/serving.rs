@@ -7,10 +7,10 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -35,6 +35,11 @@ use crate::proxy::{
 };
 use crate::sys::text;
 use crate::telemetry::{Outlets, Own, Telemetry};
+
+/// How long a change of the configuration may take: writing 131,072 rules takes half a second.
+const LONGEST_CHANGE: Duration = Duration::from_secs(20);
+/// How often to look whether one is through.
+const CHANGE_LOOK: Duration = Duration::from_millis(10);
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
@@ -112,6 +117,7 @@ impl Serving {
                 .map(|certificates| identity::tunnelling(certificates, &workload)),
             workers: host.workers(),
             network: scope.network(),
+            finder: scope.finder(),
         };
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));
@@ -148,7 +154,7 @@ impl Serving {
             telemetry: Arc::clone(&telemetry),
             since: SystemTime::now(),
             readiness: readiness.clone(),
-            addresses: Vec::new(),
+            addresses: scope.addresses(),
             cgroup: scope.cgroup(),
             config: Box::new(move || shown.lock().unwrap_or_else(PoisonError::into_inner).shown()),
         });
@@ -171,6 +177,21 @@ impl Serving {
         tracing::info!("serving");
     }
 
+    /// Declares one of many workloads served.
+    pub(super) fn stands(&self) {
+        self.readiness.set(State::Ready);
+    }
+
+    /// Whether no successor has taken over.
+    pub(super) fn is_ours(&self) -> bool {
+        self.shared.capture.is_ours()
+    }
+
+    /// What can change its configuration from elsewhere.
+    pub(super) fn following(&self) -> Following {
+        Following(Arc::downgrade(&self.shared))
+    }
+
     /// Resolves when a successor has taken over.
     pub(super) async fn superseded(&self) {
         self.shared.capture.superseded().await;
@@ -191,6 +212,17 @@ impl Serving {
         self.readiness.set(State::Draining);
         self.drain().await;
         self.stop(End::Remove).await
+    }
+
+    /// Carries on until no connection is open or the deadline has come, and leaves the capture to a successor: until that
+    /// comes, what is captured is refused.
+    ///
+    /// # Errors
+    /// If the telemetry cannot be ended.
+    pub(super) async fn leave(self) -> Result<()> {
+        self.readiness.set(State::Draining);
+        self.drain().await;
+        self.stop(End::Leave).await
     }
 
     /// Finishes what this process has accepted, after a successor has taken everything else.
@@ -230,7 +262,7 @@ impl Serving {
 
     async fn stop(mut self, end: End) -> Result<()> {
         self.end_tasks().await;
-        let shared = Arc::into_inner(self.shared).context("the workload is still being followed")?;
+        let shared = sole(self.shared).await?;
         // First the capture, so that no connection meets a listener that closes.
         let removed = match end {
             End::Remove => shared.capture.remove().await,
@@ -246,6 +278,32 @@ impl Serving {
             observing::fall_silent(outlets)?;
         }
         removed
+    }
+}
+
+/// Waits until a change that is being carried out is through.
+async fn sole(mut shared: Arc<Shared>) -> Result<Shared> {
+    let deadline = Instant::now() + LONGEST_CHANGE;
+    loop {
+        match Arc::try_unwrap(shared) {
+            Ok(shared) => return Ok(shared),
+            Err(_) if Instant::now() > deadline => bail!("the workload is still being followed"),
+            Err(followed) => shared = followed,
+        }
+        sleep(CHANGE_LOOK).await;
+    }
+}
+
+/// Changes the configuration of a workload for as long as it is served.
+pub(super) struct Following(Weak<Shared>);
+
+impl Following {
+    /// Takes a changed configuration over, as far as it can change while running; nothing if the workload is gone. Blocking.
+    ///
+    /// # Errors
+    /// If it cannot be put in force; the one in use then stays.
+    pub(super) fn apply(&self, new: Config) -> Result<()> {
+        self.0.upgrade().map_or(Ok(()), |shared| shared.apply(new))
     }
 }
 
@@ -274,8 +332,14 @@ impl Shared {
             );
         }
         let new = new.keeping(&running);
-        self.capture.publish(&new)?;
-        self.gate.publish(&new)?;
+        if new == running {
+            return Ok(());
+        }
+        // Most changes are of what is known of others, and writing rules takes a while.
+        if !running.captures_alike(&new) {
+            self.capture.publish(&new)?;
+            self.gate.publish(&new)?;
+        }
         self.instance.set_neighbours(neighbours(&new));
         self.instance.set_limits(limits(&new));
         self.instance.set_http(http(&new));
@@ -292,7 +356,6 @@ impl Shared {
             }
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        tracing::info!("configuration changed");
         Ok(())
     }
 }
@@ -316,8 +379,9 @@ async fn follow(
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = applied {
-            tracing::error!(error = format!("{error:#}"), "keeping the configuration in use");
+        match applied {
+            Ok(()) => tracing::info!("configuration changed"),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "keeping the configuration in use"),
         }
     }
 }
