@@ -9,6 +9,7 @@ mod edge;
 mod envoy;
 mod http;
 mod instructions;
+mod kubernetes;
 mod laptop;
 mod podman;
 mod policy;
