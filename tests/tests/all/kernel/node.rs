@@ -3,16 +3,29 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sidestep_tests::mesh::{NAMESPACE, identity};
-use sidestep_tests::{Node, Pod, eventually, leftovers, needs_capture};
+use sidestep_tests::{Node, Pod, Process, eventually, leftovers, needs_capture};
 
 use crate::ask::{accepted, connect, echo, eventually_dials};
 
 /// Two pods of a node, `web` and `db`, that run.
-fn pair(node: &Node) -> (Pod, Pod) {
+struct Pair {
+    web: Pod,
+    db: Pod,
+    /// What keeps their network, as a runtime has it.
+    _pauses: [Process; 2],
+}
+
+fn pair(node: &Node) -> Pair {
     let (web, db) = Pod::pair();
+    let _pauses = [&web, &db].map(pause);
     node.runs(&web, "web");
     node.runs(&db, "db");
-    (web, db)
+    Pair { web, db, _pauses }
+}
+
+/// The first process of a pod.
+fn pause(pod: &Pod) -> Process {
+    pod.app().start("sleep", ["infinity"])
 }
 
 /// A policy of the namespace of the pods.
@@ -27,7 +40,7 @@ fn policy(kind: &str, name: &str, spec: serde_json::Value) -> serde_json::Value 
 fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
     needs_capture!();
     let node = Node::new();
-    let (web, db) = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let app = echo(&db, "app", db.v4(8080), "");
     let agent = node.agent();
     agent.serves("web");
@@ -52,7 +65,7 @@ fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
 fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_there() {
     needs_capture!();
     let node = Node::new();
-    let (web, db) = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let _app = echo(&db, "app", db.v4(8080), "");
     let agent = node.agent();
     agent.serves("web");
@@ -73,14 +86,14 @@ fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_th
 fn a_pod_that_is_not_to_be_served_any_more_is_let_go_and_nothing_stays_of_it() {
     needs_capture!();
     let node = Node::new();
-    let (web, db) = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let _app = echo(&db, "app", db.v4(8080), "");
     let agent = node.agent();
     agent.serves("web");
-    assert_eq!(leftovers::pins(&format!("{NAMESPACE}.web")).len(), 1);
+    assert_eq!(leftovers::pins(&format!("{NAMESPACE}_web")).len(), 1);
     node.api.put(node.object(&web, "web", json!({ "annotations": { "sidestep.io/mode": "disabled" } })));
     eventually("its pins are gone", || {
-        let pins = leftovers::pins(&format!("{NAMESPACE}.web"));
+        let pins = leftovers::pins(&format!("{NAMESPACE}_web"));
         if pins.is_empty() { Ok(()) } else { Err(pins) }
     });
     // Not through the tunnel: who is not served has no identity.
@@ -91,13 +104,13 @@ fn a_pod_that_is_not_to_be_served_any_more_is_let_go_and_nothing_stays_of_it() {
 fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
     needs_capture!();
     let node = Node::new();
-    let (web, _db) = pair(&node);
+    let Pair { web, _pauses, .. } = pair(&node);
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
     node.want(false);
     assert!(agent.process.stop(Signal::SIGTERM).success(), "{}", agent.process.stderr());
-    for name in ["shop.web", "shop.db", "node"] {
+    for name in ["shop_web", "shop_db", "node"] {
         assert_eq!(leftovers::pins(name), Vec::<String>::new());
     }
     drop(web);
@@ -107,7 +120,7 @@ fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
 fn a_pod_stays_captured_while_its_agent_is_replaced_and_is_served_by_the_next() {
     needs_capture!();
     let node = Node::new();
-    let (web, db) = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let _app = echo(&db, "app", db.v4(8080), "");
     let address = db.v4(8080).to_string();
     let first = node.agent();
@@ -147,7 +160,7 @@ fn the_plugin_returns_when_the_pod_is_captured() {
             let answer = node.plugin("ADD", pod, name);
             assert!(answer.status.success(), "{answer:?}\n{}", agent.process.stderr());
         }
-        assert_eq!(leftovers::pins(&format!("{NAMESPACE}.{name}")).len(), 1);
+        assert_eq!(leftovers::pins(&format!("{NAMESPACE}_{name}")).len(), 1);
     }
     let pods = [(&web, "web"), (&db, "db")];
     pods.into_iter().for_each(|(pod, name)| node.runs(pod, name));
@@ -156,7 +169,7 @@ fn the_plugin_returns_when_the_pod_is_captured() {
         assert!(node.plugin("CHECK", pod, name).status.success());
         assert!(node.plugin("DEL", pod, name).status.success());
         eventually("nothing stays of the pod", || {
-            let pins = leftovers::pins(&format!("{NAMESPACE}.{name}"));
+            let pins = leftovers::pins(&format!("{NAMESPACE}_{name}"));
             if pins.is_empty() { Ok(()) } else { Err(pins) }
         });
         node.api.delete("Pod", NAMESPACE, name);
