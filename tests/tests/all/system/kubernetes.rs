@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sidestep_tests::api::Fault;
 use sidestep_tests::mesh::NAMESPACE;
 use sidestep_tests::patience::eventually_true;
-use sidestep_tests::{Node, Pod, eventually, leftovers, needs_capture};
+use sidestep_tests::{Node, Pod, Process, eventually, leftovers, needs_capture};
 
 use crate::ask::{connect, echo, eventually_dials};
 
@@ -15,7 +15,7 @@ fn note(node: &Node, name: &str) -> Option<String> {
 }
 
 fn is_captured(name: &str) -> bool {
-    !leftovers::pins(&format!("{NAMESPACE}.{name}")).is_empty()
+    !leftovers::pins(&format!("{NAMESPACE}_{name}")).is_empty()
 }
 
 fn deny_everybody(name: &str) -> Value {
@@ -27,61 +27,88 @@ fn deny_everybody(name: &str) -> Value {
 }
 
 /// Two pods that run, and an app in the second.
-fn pair(node: &Node) -> (Pod, Pod, sidestep_tests::Process, String) {
-    let (web, db) = Pod::pair();
-    let app = echo(&db, "app", db.v4(8080), "");
-    node.runs(&web, "web");
-    node.runs(&db, "db");
-    let address = db.v4(8080).to_string();
-    (web, db, app, address)
+struct Scene {
+    web: Pod,
+    _db: Pod,
+    _processes: [Process; 2],
+    /// What to dial from the first, and what to send.
+    line: String,
+}
+
+const ANSWER: &str = "app\nhello";
+
+impl Scene {
+    fn of(node: &Node) -> Self {
+        let (web, db) = Pod::pair();
+        let app = echo(&db, "app", db.v4(8080), "");
+        let pause = pause(&web);
+        node.runs(&web, "web");
+        node.runs(&db, "db");
+        let line = format!("{} --send hello", db.v4(8080));
+        Self { web, _db: db, _processes: [app, pause], line }
+    }
+
+    fn is_answered(&self) -> bool {
+        connect(&self.web, &self.line).read == ANSWER
+    }
+
+    fn is_let_in(&self) {
+        eventually_dials("web is let in", &self.web, &self.line, |dialled| dialled.read == ANSWER);
+    }
+
+    fn is_denied(&self) {
+        eventually_dials("web is denied", &self.web, &self.line, |dialled| dialled.read.is_empty());
+    }
+}
+
+/// The first process of a pod, which keeps its network.
+fn pause(pod: &Pod) -> Process {
+    pod.app().start("sleep", ["infinity"])
 }
 
 #[test]
 fn an_agent_that_begins_without_its_api_server_waits_and_serves_as_soon_as_it_is_there() {
     needs_capture!();
     let node = Node::new();
-    let (web, _db, _app, address) = pair(&node);
+    let scene = Scene::of(&node);
     node.api.down();
     let agent = node.start(&node.config(json!({})), 15021);
     eventually("it answers, and is not ready", || match agent.http("/readyz") {
         Ok((503, _)) => Ok(()),
         other => Err(other),
     });
-    let answer = eventually("the plugin is heard", || {
-        let answer = node.plugin("ADD", &web, "web");
-        let text = String::from_utf8_lossy(&answer.stdout).into_owned();
-        if text.contains("API server") { Ok(answer) } else { Err(text) }
-    });
+    // Who asks for a pod to be enrolled is refused: nothing is known of it.
+    let answer = node.plugin("ADD", &scene.web, "web");
     assert!(!answer.status.success() && !is_captured("web"), "{answer:?}");
     node.api.up();
     let agent = agent.ready();
     agent.serves("web");
     agent.serves("db");
-    assert_eq!(connect(&web, &address).read, "app\n");
+    assert!(scene.is_answered());
 }
 
 #[test]
 fn while_the_api_server_is_away_pods_are_served_as_it_said_last() {
     needs_capture!();
     let node = Node::new();
-    let (web, _db, _app, address) = pair(&node);
+    let scene = Scene::of(&node);
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
     node.api.put(deny_everybody("nobody"));
-    eventually_dials("web is denied", &web, &address, |dialled| dialled.read.is_empty());
+    scene.is_denied();
     node.api.down();
     node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
     eventually_true("it is said once", || {
         agent.process.stderr().matches("the API server cannot be reached").count() == 1
     });
-    assert!(connect(&web, &address).read.is_empty(), "what was denied stays so");
+    assert!(!scene.is_answered(), "what was denied stays so");
     let refused = node.plugin("ADD", &Pod::alone(), "new");
     assert!(!refused.status.success(), "{refused:?}");
     // It has forgotten what happened while nobody was there.
     node.api.compact();
     node.api.up();
-    eventually_dials("web is let in", &web, &address, |dialled| dialled.read == "app\n");
+    scene.is_let_in();
     eventually_true("it is said that it is back", || {
         agent.process.stderr().contains("the API server answers again")
     });
@@ -91,16 +118,16 @@ fn while_the_api_server_is_away_pods_are_served_as_it_said_last() {
 fn a_storm_of_forgotten_versions_does_not_keep_a_policy_out() {
     needs_capture!();
     let node = Node::new();
-    let (web, _db, _app, address) = pair(&node);
+    let scene = Scene::of(&node);
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
     node.api.fail(Some(Fault::Gone));
     node.api.put(deny_everybody("nobody"));
-    eventually_dials("web is denied", &web, &address, |dialled| dialled.read.is_empty());
+    scene.is_denied();
     node.api.fail(None);
     node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
-    eventually_dials("web is let in", &web, &address, |dialled| dialled.read == "app\n");
+    scene.is_let_in();
 }
 
 #[test]
@@ -108,9 +135,9 @@ fn labels_enrol_pods_that_run_and_let_them_go_again() {
     needs_capture!();
     let node = Node::new();
     node.label(json!({}));
-    let (web, _db, _app, address) = pair(&node);
+    let scene = Scene::of(&node);
     let agent = node.agent();
-    assert_eq!(connect(&web, &address).read, "app\n");
+    assert!(scene.is_answered());
     assert!(!is_captured("web") && note(&node, "web").is_none());
     for labels in [json!({ "sidestep.io/mode": "enabled" }), json!({ "istio.io/dataplane-mode": "ambient" })]
     {
@@ -120,12 +147,12 @@ fn labels_enrol_pods_that_run_and_let_them_go_again() {
                 is_captured(name) && note(&node, name).as_deref() == Some("enrolled")
             });
         }
-        eventually_dials("it is answered", &web, &address, |dialled| dialled.read == "app\n");
+        scene.is_let_in();
         node.label(json!({}));
         for name in ["web", "db"] {
             eventually_true("it is let go and says so", || !is_captured(name) && note(&node, name).is_none());
         }
-        assert_eq!(connect(&web, &address).read, "app\n");
+        assert!(scene.is_answered());
     }
     // Each of them has carried one connection.
     agent.log.expect("through the tunnel", |line| line.workload == "shop/web" && line.tier == "tunnel");
@@ -154,7 +181,7 @@ fn a_pod_of_the_nodes_network_is_refused_with_an_event() {
 fn a_policy_that_cannot_be_honoured_says_so_until_it_is_mended() {
     needs_capture!();
     let node = Node::new();
-    let (_web, _db, _app, _) = pair(&node);
+    let _scene = Scene::of(&node);
     let _agent = node.agent();
     let mut policy = deny_everybody("custom");
     policy["spec"]["action"] = json!("CUSTOM");
@@ -181,6 +208,7 @@ fn a_service_of_the_cluster_is_found_when_somebody_connects_to_it() {
     let node = Node::new();
     let (web, db) = Pod::pair();
     let _app = echo(&db, "app", db.v4(8080), "");
+    let _pause = pause(&web);
     node.runs(&web, "web");
     // It runs elsewhere, and nobody serves it there.
     let mut far = node.object(&db, "db", json!({}));
@@ -204,12 +232,13 @@ fn a_service_of_the_cluster_is_found_when_somebody_connects_to_it() {
     let agent = node.agent();
     agent.serves("web");
     assert!(node.api.requests().iter().all(|request| !request.target().contains("10.96.0.10")));
-    eventually_dials("the service answers", &web, "10.96.0.10:80", |dialled| dialled.read == "app\n");
+    let line = "10.96.0.10:80 --send hello";
+    eventually_dials("the service answers", &web, line, |dialled| dialled.read == ANSWER);
     node.api.asked("fieldSelector=spec.clusterIP=10.96.0.10", 1);
-    let line =
+    let carried =
         agent.log.expect("the connection", |line| line.workload == "shop/web" && line.tier != "tunnel");
-    assert_eq!(line.upstream, Some(db.v4(8080)), "{line:?}");
+    assert_eq!(carried.upstream, Some(db.v4(8080)), "{carried:?}");
     // Not asked again, and what is behind it is followed.
     node.api.down();
-    assert_eq!(connect(&web, "10.96.0.10:80").read, "app\n");
+    assert_eq!(connect(&web, line).read, ANSWER);
 }
