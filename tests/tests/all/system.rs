@@ -13,6 +13,7 @@ mod instructions;
 mod kubernetes;
 mod laptop;
 mod manifests;
+mod operate;
 mod podman;
 mod policy;
 mod readme;

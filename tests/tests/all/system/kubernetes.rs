@@ -134,21 +134,21 @@ fn a_storm_of_forgotten_versions_does_not_keep_a_policy_out() {
 fn labels_enrol_pods_that_run_and_let_them_go_again() {
     needs_capture!();
     let node = Node::new();
-    node.label(json!({}));
+    node.label(&json!({}));
     let scene = Scene::of(&node);
     let agent = node.agent();
     assert!(scene.is_answered());
     assert!(!is_captured("web") && note(&node, "web").is_none());
     for labels in [json!({ "sidestep.io/mode": "enabled" }), json!({ "istio.io/dataplane-mode": "ambient" })]
     {
-        node.label(labels);
+        node.label(&labels);
         for name in ["web", "db"] {
             eventually_true("it is served and says so", || {
                 is_captured(name) && note(&node, name).as_deref() == Some("enrolled")
             });
         }
         scene.is_let_in();
-        node.label(json!({}));
+        node.label(&json!({}));
         for name in ["web", "db"] {
             eventually_true("it is let go and says so", || !is_captured(name) && note(&node, name).is_none());
         }
