@@ -23,13 +23,18 @@ fn pair(node: &Node) -> Pair {
     Pair { web, db, _pauses }
 }
 
+/// The line of a client that says hello to the app of a pod.
+fn hello(pod: &Pod) -> String {
+    format!("{} --send hello", pod.v4(8080))
+}
+
 /// The first process of a pod.
 fn pause(pod: &Pod) -> Process {
     pod.app().start("sleep", ["infinity"])
 }
 
 /// A policy of the namespace of the pods.
-fn policy(kind: &str, name: &str, spec: serde_json::Value) -> serde_json::Value {
+fn policy(kind: &str, name: &str, spec: &serde_json::Value) -> serde_json::Value {
     json!({
         "apiVersion": "security.istio.io/v1", "kind": kind,
         "metadata": { "namespace": NAMESPACE, "name": name }, "spec": spec,
@@ -45,8 +50,8 @@ fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
-    let dialled = connect(&web, &db.v4(8080).to_string());
-    assert_eq!(dialled.read, "app\n", "{dialled:?}");
+    let dialled = connect(&web, &hello(&db));
+    assert_eq!(dialled.read, "app\nhello", "{dialled:?}");
     assert_eq!(dialled.peer, Some(db.v4(8080)), "the original destination is shown");
     let (_, seen, _) = accepted(&app);
     assert_eq!(seen.map(|peer| peer.ip()), Some(web.v4(0).ip()), "the app sees the real client");
@@ -70,16 +75,16 @@ fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_th
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
-    let address = db.v4(8080).to_string();
-    assert_eq!(connect(&web, &address).read, "app\n");
+    let address = hello(&db);
+    assert_eq!(connect(&web, &address).read, "app\nhello");
     node.api.put(policy(
         "AuthorizationPolicy",
         "nobody",
-        json!({ "selector": { "matchLabels": { "app": "db" } }, "action": "DENY", "rules": [{}] }),
+        &json!({ "selector": { "matchLabels": { "app": "db" } }, "action": "DENY", "rules": [{}] }),
     ));
     eventually_dials("web is denied", &web, &address, |dialled| dialled.read.is_empty());
     node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
-    eventually_dials("web is let in again", &web, &address, |dialled| dialled.read == "app\n");
+    eventually_dials("web is let in again", &web, &address, |dialled| dialled.read == "app\nhello");
 }
 
 #[test]
@@ -97,7 +102,7 @@ fn a_pod_that_is_not_to_be_served_any_more_is_let_go_and_nothing_stays_of_it() {
         if pins.is_empty() { Ok(()) } else { Err(pins) }
     });
     // Not through the tunnel: who is not served has no identity.
-    assert_eq!(connect(&web, &db.v4(8080).to_string()).read, "app\n");
+    assert_eq!(connect(&web, &hello(&db)).read, "app\nhello");
 }
 
 #[test]
@@ -122,7 +127,7 @@ fn a_pod_stays_captured_while_its_agent_is_replaced_and_is_served_by_the_next() 
     let node = Node::new();
     let Pair { web, db, _pauses } = pair(&node);
     let _app = echo(&db, "app", db.v4(8080), "");
-    let address = db.v4(8080).to_string();
+    let address = hello(&db);
     let first = node.agent();
     first.serves("web");
     first.serves("db");
@@ -133,15 +138,15 @@ fn a_pod_stays_captured_while_its_agent_is_replaced_and_is_served_by_the_next() 
     let second = node.agent();
     second.serves("web");
     second.serves("db");
-    assert_eq!(connect(&web, &address).read, "app\n");
+    assert_eq!(connect(&web, &address).read, "app\nhello");
     // The third takes over while the second serves.
     let third = node.successor();
     third.serves("web");
     third.serves("db");
-    assert_eq!(connect(&web, &address).read, "app\n");
+    assert_eq!(connect(&web, &address).read, "app\nhello");
     third.log.expect("the third carries it", |line| line.workload == "shop/web" && line.tier == "tunnel");
     assert!(second.process.stop(Signal::SIGTERM).success(), "{}", second.process.stderr());
-    assert_eq!(connect(&web, &address).read, "app\n");
+    assert_eq!(connect(&web, &address).read, "app\nhello");
 }
 
 #[test]
@@ -164,7 +169,7 @@ fn the_plugin_returns_when_the_pod_is_captured() {
     }
     let pods = [(&web, "web"), (&db, "db")];
     pods.into_iter().for_each(|(pod, name)| node.runs(pod, name));
-    eventually_dials("through the tunnel", &web, &db.v4(8080).to_string(), |dialled| dialled.read == "app\n");
+    eventually_dials("through the tunnel", &web, &hello(&db), |dialled| dialled.read == "app\nhello");
     for (pod, name) in pods {
         assert!(node.plugin("CHECK", pod, name).status.success());
         assert!(node.plugin("DEL", pod, name).status.success());
