@@ -10,6 +10,7 @@ mod envoy;
 mod http;
 mod inject;
 mod instructions;
+mod kubernetes;
 mod laptop;
 mod manifests;
 mod operate;
