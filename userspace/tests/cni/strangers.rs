@@ -2,8 +2,16 @@
 
 use super::*;
 
-/// Calls the plugin where it is not the node's, and says what it was told.
-fn from(before: &[&str]) -> Option<(Said, Vec<(String, u64)>, Vec<String>)> {
+/// What came of somebody's asking.
+struct Asked {
+    said: Said,
+    counts: Vec<(String, u64)>,
+    /// What the agent was asked.
+    heard: Vec<String>,
+}
+
+/// Calls the plugin where it is not the node's.
+fn from(before: &[&str]) -> Option<Asked> {
     if !can_run(before.first().copied()) {
         return None;
     }
@@ -15,7 +23,7 @@ fn from(before: &[&str]) -> Option<(Said, Vec<(String, u64)>, Vec<String>)> {
     let heard = agent.journal();
     // Whoever comes from the node is heard all the same.
     assert!(node.call("ADD", "c2", Some(&netns)).done);
-    Some((said, counts, heard))
+    Some(Asked { said, counts, heard })
 }
 
 #[test]
@@ -25,7 +33,7 @@ fn root_in_the_namespaces_of_a_pod_is_not_heard() {
         ("pid", &["unshare", "--pid", "--fork"][..]),
         ("user", &["unshare", "--user", "--map-root-user"][..]),
     ] {
-        let Some((said, counts, heard)) = from(before) else { return };
+        let Some(Asked { said, counts, heard }) = from(before) else { return };
         assert!(!said.done, "{said:?}");
         assert_eq!(heard, Vec::<String>::new());
         assert_eq!(counts, [("- stranger".to_owned(), 1)], "{namespace}: {said:?}");
@@ -43,7 +51,7 @@ fn root_in_the_cgroup_of_a_pod_is_not_heard() {
     let into = format!("echo $$ > {}/cgroup.procs && exec \"$0\"", pod.display());
     let found = from(&["sh", "-c", &into]);
     eventually("the pod's cgroup can go", || fs::remove_dir(&pod).is_ok());
-    let Some((said, counts, heard)) = found else { return };
+    let Some(Asked { said, counts, heard }) = found else { return };
     assert_eq!(heard, Vec::<String>::new());
     assert_eq!(counts, [("- stranger".to_owned(), 1)], "{said:?}");
     assert!(said.out["msg"].to_string().contains("kubepods-test"), "{said:?}");
@@ -51,7 +59,7 @@ fn root_in_the_cgroup_of_a_pod_is_not_heard() {
 
 #[test]
 fn another_user_does_not_get_to_the_socket() {
-    let Some((said, counts, heard)) = from(&["setpriv", "--reuid", "65534", "--clear-groups"]) else {
+    let Some(Asked { said, counts, heard }) = from(&["setpriv", "--reuid", "65534", "--clear-groups"]) else {
         return;
     };
     assert_eq!((heard.len(), counts.len()), (0, 0));
