@@ -10,6 +10,7 @@
 //! - [`namespace`], [`cgroup`], [`pod`]: what a workload is made of; all of it goes when it is dropped
 //! - [`place`], [`process`]: programs started inside a workload, and what they print
 //! - [`peer`]: the programs of the `sidestep-peer` binary, and the [`peer::Event`]s they report
+//! - [`node`]: the agent of a node with its API server, and what a kubelet and a container runtime do
 //! - [`sidestep`], [`access`], [`metrics`]: the product under test and its two oracles
 //! - [`mesh`]: an authority for certificates, and policies
 //! - [`hosts`]: certificates of servers outside of it
@@ -39,6 +40,7 @@ pub mod mesh;
 pub mod metrics;
 pub mod namespace;
 pub mod need;
+pub mod node;
 pub mod patience;
 pub mod peer;
 pub mod pinned;
@@ -54,6 +56,7 @@ pub use hosts::Hosts;
 pub use mesh::Mesh;
 pub use namespace::Namespace;
 pub use need::{Need, Tool};
+pub use node::Node;
 pub use patience::{eventually, patience};
 pub use peer::Event;
 pub use pinned::PinnedMap;

@@ -23,8 +23,11 @@ pub struct Pod {
     pub app_cgroup: Cgroup,
     /// Joined by the instance.
     pub sidecar_cgroup: Cgroup,
-    /// The pod-level cgroup. After the two below it, because fields are dropped in order.
+    /// The pod-level cgroup, named after the uid as a kubelet does. After the two below it, because fields are dropped in order.
     pub cgroup: Cgroup,
+    _above: Cgroup,
+    /// What a kubelet would know it by.
+    pub uid: String,
     /// The network of both.
     pub namespace: Namespace,
     addresses: Vec<IpAddr>,
@@ -39,12 +42,16 @@ impl Pod {
     pub fn alone() -> Self {
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep);
-        let cgroup = Cgroup::new();
+        let above = Cgroup::new();
+        let uid = format!("{:08x}-0000-4000-8000-{:012x}", std::process::id(), serial());
+        let cgroup = above.child(&format!("pod{uid}"));
         Self {
             workload: format!("{WORKLOADS}{}-{}", std::process::id(), serial()),
             app_cgroup: cgroup.child("app"),
             sidecar_cgroup: cgroup.child("sidecar"),
             cgroup,
+            _above: above,
+            uid,
             namespace: Namespace::new(),
             addresses: Vec::new(),
         }

@@ -297,7 +297,7 @@ pub(crate) fn directory() -> TempDir {
 }
 
 /// Mounts the BPF file system where it is not: systemd does it on real machines, and nobody in a bare one.
-fn mount_bpffs() {
+pub(crate) fn mount_bpffs() {
     static MOUNTED: Once = Once::new();
     MOUNTED.call_once(|| {
         if statfs(BPFFS).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC) {

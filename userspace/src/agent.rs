@@ -1,7 +1,7 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
+//! - `run`, `sidecar`, `node`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `host`: what a process has once, however many workloads it serves
 //! - `serving`: a workload being served, from start to drain
@@ -9,10 +9,14 @@
 //! - `follower`: tasks that follow changes and are never cut off half way
 //! - `listeners`: where they arrive
 //! - `admission`, `identity`: who may connect to it, and who it proves to be
-//! - `local`: what it says of itself to whoever runs it
+//! - `register`: the workloads that this process serves
+//! - `local`: what they say of themselves to whoever runs them
+//! - `asking`: how a command asks a process there
+//! - `logging`: what a process logs on standard error
 //! - `observing`: what is told of it: access log, metrics, readiness, certificates
 
 mod admission;
+mod asking;
 mod ca;
 mod capture;
 mod certs;
@@ -30,21 +34,22 @@ mod iptables;
 mod lint;
 mod listeners;
 mod local;
+mod logging;
+mod node;
 mod observing;
 mod refusals;
+mod register;
 mod run;
 mod scope;
 mod serving;
 mod sidecar;
 
 use std::future::Future;
-use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::runtime::Builder;
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, EXIT_CONFIG, PolicyCommand};
 use crate::cni;
@@ -58,7 +63,7 @@ pub fn main() -> ExitCode {
         return cni::plugin::main();
     }
     let cli = Cli::parse();
-    log_to_stderr(cli.log_filter());
+    logging::begin(cli.log_filter());
     match perform(cli.command) {
         Ok(code) => code,
         Err(error) => {
@@ -79,6 +84,7 @@ fn perform(command: Command) -> Result<ExitCode> {
             complete(run::run(args, signals)).map(ExitCode::from)
         }
         Command::Sidecar(args) => complete(sidecar::serve(args)).map(|()| ExitCode::SUCCESS),
+        Command::Node(args) => complete(node::serve(args)).map(|()| ExitCode::SUCCESS),
         Command::Capture(args) => complete(foreign::steer(args)).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => {
             let possible = check::report(args.form())?;
@@ -87,8 +93,8 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Cleanup(args) => cleanup::clean(&args).map(|()| ExitCode::SUCCESS),
         Command::Certs(args) => complete(certs::show(args)).map(|()| ExitCode::SUCCESS),
         Command::Ca(args) => ca::perform(&args).map(|()| ExitCode::SUCCESS),
-        Command::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
-        Command::Connections(args) => connections::list(&args).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => complete(explain::explain(args)).map(|()| ExitCode::SUCCESS),
+        Command::Connections(args) => complete(connections::list(&args)).map(|()| ExitCode::SUCCESS),
         Command::Cni(_) => Ok(cni::plugin::main()),
         Command::Policy(args) => {
             let PolicyCommand::Lint(args) = &args.command;
@@ -101,14 +107,4 @@ fn perform(command: Command) -> Result<ExitCode> {
 fn complete<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(command)
-}
-
-fn log_to_stderr(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_default();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    if stderr().is_terminal() {
-        logs.init();
-    } else {
-        logs.json().init();
-    }
 }

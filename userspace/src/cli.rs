@@ -10,6 +10,7 @@ mod choice;
 mod cni;
 mod explain;
 mod maintain;
+mod node;
 mod overrides;
 mod policy;
 mod run;
@@ -22,8 +23,9 @@ pub use ca::{CaArgs, CaCommand, InitArgs, IssueArgs};
 pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
 pub use cni::CniArgs;
-pub use explain::{Destination, ExplainArgs, Header, RunningArgs, Who};
+pub use explain::{ConnectionsArgs, Destination, ExplainArgs, Header, RunningArgs, Who};
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
+pub use node::NodeArgs;
 pub use overrides::Overrides;
 
 pub use policy::{LintArgs, PolicyArgs, PolicyCommand};
@@ -72,6 +74,12 @@ pub enum Command {
     /// the pod's cgroup; the sidecar's own cgroup is exempt. Nothing is captured before the listeners stand. Needs
     /// root or its capabilities for BPF and networking, and the host's cgroup2 hierarchy mounted.
     Sidecar(SidecarArgs),
+    /// Serve every enrolled pod of a Kubernetes node until SIGTERM
+    ///
+    /// Each pod has an instance of its own inside its network namespace, with its own identity and policies, which the API
+    /// server says. Pods are enrolled by the label or annotation sidestep.io/mode, before their first packet where the CNI
+    /// plugin is configured. Needs root's capabilities for BPF and networking, the host's pids and its cgroup2 hierarchy.
+    Node(NodeArgs),
     /// Only steer, for a proxy that is not ours (Envoy, or any that reads SO_ORIGINAL_DST)
     ///
     /// Captures as `sidecar` does, but hands the connections to a proxy that already listens in this network namespace.
@@ -102,7 +110,7 @@ pub enum Command {
     /// List the connections that a running instance has open
     ///
     /// Asks it at its Unix socket in /run/sidestep, which answers its own user only.
-    Connections(RunningArgs),
+    Connections(ConnectionsArgs),
     /// Look at policies before they are in force
     Policy(PolicyArgs),
     /// Have a pod captured before it starts: the plugin that a container runtime calls
@@ -133,7 +141,7 @@ impl Cli {
 }
 
 /// Refuses a filter that could not be used.
-fn log_filter(text: &str) -> Result<String, String> {
+pub(crate) fn log_filter(text: &str) -> Result<String, String> {
     let wrong = "expected error, warn, info, debug, trace or off, or levels by module such as info,sidestep::proxy=debug";
     match EnvFilter::try_new(text) {
         // A lone word that is no level would count as the name of a module that nobody has.

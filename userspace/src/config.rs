@@ -16,6 +16,7 @@ mod object;
 mod pod;
 mod resources;
 mod settings;
+mod shown;
 mod sources;
 mod value;
 mod watch;
@@ -166,6 +167,17 @@ impl Config {
         .into_iter()
         .filter_map(|(field, changed)| changed.then_some(field))
         .collect()
+    }
+
+    /// Whether both say the same of which connections are captured, refused and let in.
+    #[must_use]
+    pub fn captures_alike(&self, other: &Self) -> bool {
+        self.outbound == other.outbound
+            && self.capture == other.capture
+            && self.inbound_ports() == other.inbound_ports()
+            && self.mutual_tls == other.mutual_tls
+            && self.path_form == other.path_form
+            && self.authorization == other.authorization
     }
 
     /// This configuration with the fields of [`Self::restart_only_changes`] as they are in `running`: what can take

@@ -31,7 +31,7 @@ pub use path::{AmbiguousPath, PathForm, normalize};
 pub use pod::{Network, Phase, Pod, PodKey, Pods};
 pub use protocol::Protocol;
 pub use remote::{Host, Remote, RemoteError};
-pub use ruling::{Decided, RuleName, Ruling};
+pub use ruling::{Decided, NO_RULE, RuleName, Ruling};
 pub use sidestep_abi::settings::OnFailure;
 pub use sidestep_abi::verdict::{Direction, Reason, Verdict};
 pub use trace::{Context, Parents, RandomIds, Sampling, Span, SpanId, TraceId, TraceParent};

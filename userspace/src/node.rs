@@ -1,3 +1,14 @@
 //! Which pods of a node are served, and when: what is wished for, told from what stands.
 //!
-//! Pure: no tokio, no clock, no files, no Kubernetes client. [`crate::agent`] tells it what happened and does what it asks for.
+//! Pure: no tokio, no clock of its own, no files, no Kubernetes client. [`crate::agent`] tells it what happened and does what it
+//! asks for.
+//!
+//! # Layout
+//! - `wish`: what a pod, its namespace and the node's file say together
+//! - `roster`: who is served, is about to be, or failed to be, and the next steps
+
+mod roster;
+mod wish;
+
+pub use roster::{Attach, Roster, Step};
+pub use wish::{Unsaid, Wish, wish};

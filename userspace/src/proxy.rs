@@ -11,6 +11,7 @@
 //! - `instance`: what outlives a connection: limits, the set of live connections, our own listeners
 //! - `listening`: the accept loop and what it does when descriptors run out
 //! - `connection`: one connection from acceptance to its end
+//! - `finding`: who is at an address that is not known yet
 //! - `facts`, `record`: what is known of it, and what is told in the end
 //! - `probing`: plain text that is let in for probes alone
 //! - `route`, `balance`: where an outbound connection goes
@@ -28,6 +29,7 @@ mod connection;
 mod dial;
 mod edge;
 mod facts;
+mod finding;
 pub mod http;
 mod instance;
 mod leg;
@@ -52,6 +54,7 @@ use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 
 pub use admission::{Admission, Admitted, Asked, Caller, Refused};
 pub use edge::{Edge, Negotiation, Origination, Termination};
+pub use finding::Finder;
 pub use http::{HttpTerms, Looking, Routing};
 pub use instance::{Instance, Surroundings};
 pub use listening::Listening;

@@ -13,6 +13,7 @@ mod invariants;
 mod lifecycle;
 mod mutual_tls;
 mod netfilter;
+mod node;
 mod policy;
 mod range;
 mod relay;

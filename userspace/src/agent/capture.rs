@@ -74,6 +74,14 @@ impl Capture {
         }
     }
 
+    /// Whether no successor has taken over.
+    pub(super) fn is_ours(&self) -> bool {
+        match self {
+            Self::Ebpf(capture) => capture.is_ours(),
+            Self::Iptables(_) | Self::None => true,
+        }
+    }
+
     /// Resolves when a successor has taken over.
     pub(super) async fn superseded(&self) {
         match self {

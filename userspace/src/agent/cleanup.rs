@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::admin::local::DIRECTORY;
-use crate::agent::connections;
+use crate::agent::asking;
 use crate::agent::scope::CGROUP_PREFIX;
 use crate::cli::{CleanupArgs, Doing};
 use crate::config::WorkloadName;
@@ -62,11 +62,12 @@ fn owner(name: &str) -> String {
 /// Sockets at which nobody answers any more: how many.
 fn clean_sockets(workload: Option<&WorkloadName>, how: Cleanup, verb: &str) -> usize {
     let mut count = 0;
-    for (name, path) in connections::sockets(Path::new(DIRECTORY)) {
-        let meant = workload.is_none_or(|workload| connections::is_of(&name, workload));
+    for socket in asking::sockets(Path::new(DIRECTORY)) {
+        let path = socket.path();
+        let meant = workload.is_none_or(|workload| asking::is_of(&socket.name, workload.as_str()));
         let dead =
-            || UnixStream::connect(&path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
-        if meant && dead() && (how == Cleanup::DryRun || fs::remove_file(&path).is_ok()) {
+            || UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        if meant && dead() && (how == Cleanup::DryRun || fs::remove_file(path).is_ok()) {
             println!("{verb} the socket {}", path.display());
             count += 1;
         }

@@ -1,34 +1,31 @@
-//! `sidestep connections`, and `sidestep explain` of one that is open: asks a running instance at its Unix socket.
+//! `sidestep connections`, and `sidestep explain` of one that is open: asks a running process at its Unix socket.
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::Read;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::io::{self, Write as _};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use http_body_util::BodyExt;
+use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::admin::local::{DIRECTORY, EXTENSION};
-use crate::cli::{Form, RunningArgs};
-use crate::config::WorkloadName;
+use crate::admin::local::DIRECTORY;
+use crate::agent::asking::{self, Meant};
+use crate::cli::{ConnectionsArgs, Form, RunningArgs};
 
-/// How long an instance may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Most bytes of an answer.
-const LARGEST: u64 = 256 << 20;
-
-/// Prints every connection of an instance.
+/// Prints every connection that is open, and goes on with those that open and end if that is asked for.
 ///
 /// # Errors
-/// There is no such instance, or several, or it does not answer.
-pub(super) fn list(args: &RunningArgs) -> Result<()> {
-    let told = ask(args.workload.as_ref())?;
-    match args.form() {
+/// There is no such process, or several, or it does not answer.
+pub(super) async fn list(args: &ConnectionsArgs) -> Result<()> {
+    let meant = find(&args.running).await?;
+    if args.follow {
+        return follow(&meant, args.running.form()).await;
+    }
+    let told = meant.json("/v1/connections").await?;
+    match args.running.form() {
         Form::Json => println!("{told}"),
-        Form::Table => print!("{}", table(connections(&told))),
+        Form::Table => print!("{}", table(told["connections"].as_array().map_or(&[], Vec::as_slice))),
     }
     Ok(())
 }
@@ -37,21 +34,8 @@ pub(super) fn list(args: &RunningArgs) -> Result<()> {
 ///
 /// # Errors
 /// As for [`list`], or there is no such connection.
-pub(super) fn explain(id: u64, args: &RunningArgs) -> Result<()> {
-    let told = ask(args.workload.as_ref())?;
-    let found = connections(&told).iter().find(|connection| connection["connection"] == id);
-    let mut found = found
-        .with_context(|| {
-            format!("expected an open connection, found none of the number {id}; it may have ended")
-        })?
-        .clone();
-    found["workload"] = told["workload"].clone();
-    let certificate = &told["certificate"];
-    if !certificate.is_null() {
-        let known = ["identity", "issuer", "serial", "not_before", "not_after"];
-        found["certificate"] =
-            known.into_iter().map(|name| (name.to_owned(), certificate[name].clone())).collect();
-    }
+pub(super) async fn explain(id: u64, args: &RunningArgs) -> Result<()> {
+    let found = find(args).await?.json(&format!("/v1/explain?connection={id}")).await?;
     match args.form() {
         Form::Json => println!("{found}"),
         Form::Table => print!("{}", facts(&found)),
@@ -59,56 +43,70 @@ pub(super) fn explain(id: u64, args: &RunningArgs) -> Result<()> {
     Ok(())
 }
 
-fn connections(told: &Value) -> &[Value] {
-    told["connections"].as_array().map_or(&[], Vec::as_slice)
+async fn find(args: &RunningArgs) -> Result<Meant> {
+    asking::find(Path::new(DIRECTORY), args.workload()).await
 }
 
-fn ask(workload: Option<&WorkloadName>) -> Result<Value> {
-    let path = find(Path::new(DIRECTORY), workload)?;
-    let instance = || format!("ask the instance at {}", path.display());
-    let stream = UnixStream::connect(&path).with_context(instance)?;
-    stream.set_read_timeout(Some(PATIENCE)).with_context(instance)?;
-    let mut text = String::new();
-    stream.take(LARGEST).read_to_string(&mut text).with_context(instance)?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("read the answer of the instance at {}", path.display()))
-}
-
-/// The socket of the one instance that is meant.
-fn find(directory: &Path, workload: Option<&WorkloadName>) -> Result<PathBuf> {
-    let mut sockets = sockets(directory);
-    sockets.retain(|(name, _)| workload.is_none_or(|workload| is_of(name, workload)));
-    match &mut sockets[..] {
-        [(_, path)] => Ok(std::mem::take(path)),
-        [] => bail!("expected a running instance of this user in {}, found none", directory.display()),
-        several => {
-            let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
-            bail!("expected one running instance, found {}; name one with --workload", names.join(", "))
+/// Prints a line for each connection that opens or ends, until the process is gone or nobody reads.
+async fn follow(meant: &Meant, form: Form) -> Result<()> {
+    let question = meant.question("/v1/connections?follow");
+    let response = meant.socket.ask(Method::GET, &question, "").await;
+    let mut body = response.with_context(|| format!("ask at {}", meant.socket.path().display()))?.into_body();
+    let mut rest = Vec::new();
+    let mut out = io::stdout().lock();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { break };
+        rest.extend_from_slice(&frame.into_data().unwrap_or_default());
+        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { continue };
+        let lines: Vec<u8> = rest.drain(..=end).collect();
+        let mut text = String::new();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            match form {
+                Form::Json => text.push_str(line),
+                Form::Table => text.push_str(&event(&serde_json::from_str(line).unwrap_or_default())),
+            }
+            text.push('\n');
+        }
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            break;
         }
     }
+    Ok(())
 }
 
-/// The sockets in a directory, with the names of their instances.
-pub(super) fn sockets(directory: &Path) -> Vec<(String, PathBuf)> {
-    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
-    let mut found: Vec<(String, PathBuf)> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension() == Some(OsStr::new(EXTENSION)))
-        .filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path)))
-        .collect();
-    found.sort_unstable();
-    found
-}
-
-/// Whether a socket is of a workload: it has its name, perhaps with the number of its cgroup.
-pub(super) fn is_of(name: &str, workload: &WorkloadName) -> bool {
-    let number = name.strip_prefix(workload.as_str()).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
-    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+/// One connection that opened or ended, in a line.
+fn event(event: &Value) -> String {
+    if event["event"] == "missed" {
+        return format!("missed {} connections that ended", shown(&event["count"]));
+    }
+    let text = |names: &[&str]| {
+        let found = names.iter().map(|name| &event[*name]).find(|value| !value.is_null());
+        found.map_or_else(|| "-".to_owned(), shown)
+    };
+    let mut line = format!(
+        "{:<5}  {:<20}  {:>6}  {:<8}  {:<21}  {:<21}  {:<6}  {:<6}",
+        text(&["event"]),
+        text(&["workload"]),
+        text(&["connection"]),
+        text(&["direction"]),
+        text(&["client", "source"]),
+        text(&["original", "original_destination"]),
+        text(&["verdict"]),
+        text(&["tier"]),
+    );
+    for name in ["bytes_sent", "bytes_received", "duration_ms", "policy", "error"] {
+        if !event[name].is_null() {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "  {} {}", name.replace('_', " "), shown(&event[name]));
+        }
+    }
+    line
 }
 
 /// One line for each connection.
 fn table(connections: &[Value]) -> String {
-    const COLUMNS: [(&str, usize); 7] = [
+    const COLUMNS: [(&str, usize); 8] = [
+        ("workload", 20),
         ("connection", 10),
         ("direction", 9),
         ("client", 21),
@@ -121,7 +119,6 @@ fn table(connections: &[Value]) -> String {
     let mut line = |cell: &dyn Fn(&str) -> String| {
         let cells: Vec<String> =
             COLUMNS.iter().map(|&(name, width)| format!("{:<width$}", cell(name))).collect();
-        // Writing to a string cannot fail.
         let _ = writeln!(lines, "{}", cells.join("  ").trim_end());
     };
     line(&|name| name.to_uppercase().replace('_', " "));
@@ -142,6 +139,7 @@ fn facts(connection: &Value) -> String {
                     fields.iter().map(|(name, value)| format!("{name} {}", shown(value))).collect();
                 fields.join(", ")
             }
+            None if value.is_null() => continue,
             None => shown(value),
         };
         let _ = writeln!(lines, "{:<22}{value}", name.replace('_', " "));
@@ -158,24 +156,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_instance_that_is_meant_is_found() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let named = |name: &str| find(directory.path(), Some(&name.parse().expect("a name")));
-        assert!(find(directory.path(), None).is_err());
-        for name in ["web-12.sock", "web-a-7.sock", "run-99.sock", ".new", "other"] {
-            fs::write(directory.path().join(name), "").expect("written");
-        }
-        assert_eq!(named("web").expect("one"), directory.path().join("web-12.sock"));
-        assert_eq!(named("run-99").expect("one"), directory.path().join("run-99.sock"));
-        let error = find(directory.path(), None).expect_err("there are three").to_string();
-        assert!(error.contains("run-99, web-12, web-a-7; name one with --workload"), "{error}");
-    }
-
-    #[test]
     fn what_is_known_of_a_connection_is_printed_for_people() {
         let known = json!({ "connection": 7, "client": "10.0.0.7:1", "policy": "shop/near[0]", "certificate": { "serial": "1" } });
         assert!(table(std::slice::from_ref(&known)).ends_with("shop/near[0]\n"));
         assert!(facts(&known).contains("policy                shop/near[0]\n"));
         assert!(facts(&known).contains("certificate           serial 1\n"));
+    }
+
+    #[test]
+    fn what_happens_to_connections_is_printed_in_a_line_each() {
+        let ended = json!({
+            "event": "ended", "workload": "shop/web-1", "connection": 7, "direction": "outbound",
+            "source": "10.0.0.7:1", "original_destination": "10.0.0.9:80", "verdict": "proxy", "tier": "relay",
+            "bytes_sent": 5, "error": null,
+        });
+        let line = event(&ended);
+        assert!(line.starts_with("ended  shop/web-1                 7  outbound  10.0.0.7:1"), "{line}");
+        assert!(line.ends_with("relay   bytes sent 5"), "{line}");
+        assert_eq!(event(&json!({ "event": "missed", "count": 3 })), "missed 3 connections that ended");
     }
 }

@@ -43,9 +43,9 @@ struct Request {
 ///
 /// # Errors
 /// The configuration is not valid, or what is asked does not fit it.
-pub(super) fn explain(args: ExplainArgs) -> Result<()> {
+pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
     if let Some(id) = args.connection {
-        return connections::explain(id, &args.running);
+        return connections::explain(id, &args.running).await;
     }
     let form = args.running.form();
     let file = args.config.as_ref().context("expected --config")?;

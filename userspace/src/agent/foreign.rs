@@ -24,7 +24,7 @@ use crate::datapath::{Datapath, Place, Stage};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::foreign::{Family, Listener, Reach, listener, listening_inode};
 use crate::sys::namespace::NetworkNamespace;
-use crate::telemetry::{Instances, Own, Telemetry};
+use crate::telemetry::{Instances, Outlets, Own, Telemetry};
 
 /// How often to look whether the proxy listens.
 const LOOK: Duration = Duration::from_millis(250);
@@ -39,8 +39,9 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
     preflight(CaptureMode::Ebpf)?;
     let mut stop = Stop::listen()?;
     let workload = workload_name(&config)?;
-    let telemetry = Arc::new(Telemetry::new(Own::named(&workload))?);
-    observing::log_accesses(&telemetry, &config)?;
+    let outlets = Arc::<Outlets>::default();
+    let telemetry = Arc::new(Telemetry::new(Own::named(&workload), Arc::clone(&outlets))?);
+    observing::log_accesses(&outlets, &config)?;
     let readiness = Readiness::default();
     let instances = Arc::new(Instances::default());
     instances.register(&telemetry);
@@ -69,7 +70,7 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
         let _aborted = task.await;
     }
     let removed = capture.remove().await;
-    telemetry.log_to(None).context("end the access log")?;
+    observing::fall_silent(&outlets)?;
     kept.and(removed)
 }
 

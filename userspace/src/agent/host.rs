@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use crate::agent::register::{Register, Serves};
 use crate::proxy::{Threads, Workers};
-use crate::telemetry::Instances;
 
 /// Threads that connections are relayed on at most: what serving a workload is expected to take of a machine.
 const WORKERS: usize = 2;
@@ -13,15 +13,15 @@ const WORKERS: usize = 2;
 /// The host of one or many instances.
 pub(super) struct Host {
     threads: Threads,
-    /// Who is served, for the metrics.
-    pub(super) instances: Arc<Instances>,
+    /// Who is served, for whoever asks.
+    pub(super) register: Arc<Register>,
 }
 
 impl Host {
-    /// Starts the threads.
-    pub(super) fn start() -> Result<Arc<Self>> {
+    /// Starts the threads, with nobody to serve yet.
+    pub(super) fn start(serves: Serves) -> Result<Arc<Self>> {
         let threads = Threads::start(workers()).context("start the threads that relay")?;
-        Ok(Arc::new(Self { threads, instances: Arc::default() }))
+        Ok(Arc::new(Self { threads, register: Register::new(serves) }))
     }
 
     /// Where the connections of one more instance live. What they keep of connections to upstreams is that instance's alone.

@@ -18,7 +18,8 @@ use crate::model::Direction;
 use crate::proxy::{Instance, TunnelCounts};
 use crate::sys::socket::listen_beside;
 use crate::telemetry::{
-    Destination, Export, ExportProtocol, ExportSettings, Format, Instances, LogSettings, Row, Telemetry,
+    Destination, Export, ExportProtocol, ExportSettings, Format, Instances, LogSettings, Outlets, Row,
+    Telemetry,
 };
 
 /// Adds what the kernel counts to the metrics, and what it refuses to the access log.
@@ -33,15 +34,21 @@ pub(super) fn observe_kernel(
 }
 
 /// Starts the exporter and opens the access log that a configuration asks for.
-pub(super) fn tell(telemetry: &Telemetry, config: &Config) -> Result<()> {
+pub(super) fn tell(outlets: &Outlets, config: &Config) -> Result<()> {
     let exports = config.tracing.as_ref().map(exports);
-    telemetry.export_to(exports.as_ref()).context("export to the collector (tracing)")?;
-    log_accesses(telemetry, config)
+    outlets.export_to(exports.as_ref()).context("export to the collector (tracing)")?;
+    log_accesses(outlets, config)
+}
+
+/// Writes and sends what is left, and tells nothing any more.
+pub(super) fn fall_silent(outlets: &Outlets) -> Result<()> {
+    outlets.log_to(None).context("end the access log")?;
+    outlets.export_to(None).context("end the export")
 }
 
 /// Opens the access log that a configuration asks for.
-pub(super) fn log_accesses(telemetry: &Telemetry, config: &Config) -> Result<()> {
-    let Some(settings) = &config.access_log else { return Ok(telemetry.log_to(None)?) };
+pub(super) fn log_accesses(outlets: &Outlets, config: &Config) -> Result<()> {
+    let Some(settings) = &config.access_log else { return Ok(outlets.log_to(None)?) };
     let destination = match &settings.destination {
         LogDestination::Stdout => Destination::Stdout,
         LogDestination::File(path) => Destination::File(path.clone()),
@@ -54,7 +61,7 @@ pub(super) fn log_accesses(telemetry: &Telemetry, config: &Config) -> Result<()>
         LogExport::Never => Export::Never,
         LogExport::Otlp => Export::AsLogs,
     };
-    telemetry
+    outlets
         .log_to(Some(LogSettings { destination, format, fields: settings.fields.clone(), export }))
         .with_context(|| format!("open the access log {:?}", settings.destination))
 }

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::agent::check::preflight;
 use crate::agent::host::Host;
+use crate::agent::register::Serves;
 use crate::agent::scope::{RunCgroups, Scope};
 use crate::agent::serving::Serving;
 use crate::cli::{CommandLine, RunArgs};
@@ -52,7 +53,7 @@ pub(super) async fn run(args: RunArgs, signals: SigSet) -> Result<u8> {
     let descriptors = descriptors::raise().context("raise the limit on open descriptors")?;
     let cgroups = RunCgroups::make(&config)?;
     let status = async {
-        let mut serving = Serving::start(config, Scope::Run(&cgroups), Host::start()?).await?;
+        let mut serving = Serving::start(config, Scope::Run(&cgroups), Host::start(Serves::Command)?).await?;
         if let Some(changes) = changes {
             serving.follow(changes, Box::new(move |file| Ok(args.configure(file)?)));
         }

@@ -9,7 +9,8 @@
 //! ```
 
 use std::fs::File;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use crate::config::{Config, WorkloadName};
 use crate::datapath::NodeStage;
 use crate::model::PodKey;
+use crate::proxy::Finder;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::namespace::NetworkNamespace;
 
@@ -55,11 +57,42 @@ impl Scope<'_> {
         }
     }
 
+    /// Who knows more of the mesh than its configuration says.
+    pub(super) fn finder(&self) -> Option<Arc<dyn Finder>> {
+        match self {
+            Self::Enrolled(pod) => Some(Arc::clone(&pod.finder)),
+            Self::Run(_) | Self::Pod(_) | Self::Here => None,
+        }
+    }
+
     /// The network namespace that the workload has.
     pub(super) fn network(&self) -> NetworkNamespace {
         match self {
             Self::Enrolled(pod) => pod.network.clone(),
             Self::Run(_) | Self::Pod(_) | Self::Here => NetworkNamespace::own(),
+        }
+    }
+
+    /// Whether the workload is all that this process serves.
+    pub(super) const fn is_alone(&self) -> bool {
+        !matches!(self, Self::Enrolled(_))
+    }
+
+    /// The workload's addresses, where somebody says them.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Self::Enrolled(pod) => pod.addresses.clone(),
+            Self::Run(_) | Self::Pod(_) | Self::Here => Vec::new(),
+        }
+    }
+
+    /// The cgroup that is captured, if any is.
+    pub(super) fn cgroup(&self) -> Option<PathBuf> {
+        match self {
+            Self::Run(cgroups) => Some(cgroups.workload.path().to_owned()),
+            Self::Pod(pod) => Some(pod.workload.path().to_owned()),
+            Self::Enrolled(pod) => Some(pod.workload.path().to_owned()),
+            Self::Here => None,
         }
     }
 }
@@ -135,6 +168,10 @@ pub(super) struct Enrolled {
     pub(super) network: NetworkNamespace,
     /// Where handoffs between its sockets and ours are staged.
     pub(super) stage: Arc<NodeStage>,
+    /// Who knows more of the mesh.
+    pub(super) finder: Arc<dyn Finder>,
+    /// As Kubernetes says; none where it has not yet.
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// Characters of a pod's name that are in the name of its pins: a file name has 255 at most.

@@ -7,10 +7,10 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -25,6 +25,7 @@ use crate::agent::identity;
 use crate::agent::listeners::Listeners;
 use crate::agent::local;
 use crate::agent::observing::{self, Rejections};
+use crate::agent::register;
 use crate::agent::scope::Scope;
 use crate::config::{self, Config, Watch};
 use crate::model::Observer;
@@ -33,7 +34,12 @@ use crate::proxy::{
     Unknown,
 };
 use crate::sys::text;
-use crate::telemetry::{Own, Telemetry};
+use crate::telemetry::{Outlets, Own, Telemetry};
+
+/// How long a change of the configuration may take: writing 131,072 rules takes half a second.
+const LONGEST_CHANGE: Duration = Duration::from_secs(20);
+/// How often to look whether one is through.
+const CHANGE_LOOK: Duration = Duration::from_millis(10);
 
 /// After a successor has taken over: how long a connection can be between its `connect()` and our accept queue.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
@@ -52,17 +58,20 @@ pub(super) struct Serving {
     tasks: Vec<JoinHandle<()>>,
     /// What changes things: carried to its end first.
     reloads: Option<Follower>,
+    telemetry: Arc<Telemetry>,
     /// What connections live on: the last to go.
-    _host: Arc<Host>,
+    host: Arc<Host>,
 }
 
 /// What the followers of changes need too.
 struct Shared {
-    config: Mutex<Config>,
+    /// Shared with whoever shows it.
+    config: Arc<Mutex<Config>>,
     capture: Capture,
     gate: Arc<Gate>,
     instance: Arc<Instance>,
-    telemetry: Arc<Telemetry>,
+    /// Those of the process, where it serves nobody else.
+    outlets: Option<Arc<Outlets>>,
     rejections: Rejections,
 }
 
@@ -80,12 +89,15 @@ impl Serving {
             None => None,
         };
         let identity = certificates.as_ref().map(|certificates| certificates.identity());
-        let telemetry = Arc::new(Telemetry::new(Own { name: workload.clone(), identity })?);
-        observing::tell(&telemetry, &config)?;
-        host.instances.register(&telemetry);
+        let own = Own { name: workload.clone(), identity };
+        let telemetry = Arc::new(Telemetry::new(own, Arc::clone(host.register.outlets()))?);
+        let outlets = scope.is_alone().then(|| Arc::clone(host.register.outlets()));
+        if let Some(outlets) = &outlets {
+            observing::tell(outlets, &config)?;
+        }
         let mut tasks = Vec::new();
         if let Some(settings) = &config.admin {
-            let instances = Arc::clone(&host.instances);
+            let instances = Arc::clone(host.register.metrics());
             tasks.push(observing::serve_admin(settings, &readiness, instances, certificates.clone())?);
         }
         if let Some(certificates) = &certificates {
@@ -105,13 +117,16 @@ impl Serving {
                 .map(|certificates| identity::tunnelling(certificates, &workload)),
             workers: host.workers(),
             network: scope.network(),
+            finder: scope.finder(),
         };
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));
         instance.set_http(http(&config));
         instance.set_routing(routing(&config));
         telemetry.add_source(Arc::new(observing::instance_rows(&instance)));
-        tasks.extend(local::serve(&scope.name(&workload)?, workload, &instance, certificates));
+        if scope.is_alone() {
+            tasks.extend(local::serve(&scope.name(&workload)?, &host.register));
+        }
         let captured = listeners
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), Listeners::for_instance)
@@ -131,9 +146,20 @@ impl Serving {
         let rejections = Rejections::default();
         rejections.tell(&config);
         telemetry.add_source(Arc::new(rejections.rows()));
-        let config = Mutex::new(config);
-        let shared = Arc::new(Shared { config, capture, gate, instance, telemetry, rejections });
-        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, _host: host })
+        let config = Arc::new(Mutex::new(config));
+        let shown = Arc::clone(&config);
+        host.register.add(register::Entry {
+            instance: Arc::downgrade(&instance),
+            certificates,
+            telemetry: Arc::clone(&telemetry),
+            since: SystemTime::now(),
+            readiness: readiness.clone(),
+            addresses: scope.addresses(),
+            cgroup: scope.cgroup(),
+            config: Box::new(move || shown.lock().unwrap_or_else(PoisonError::into_inner).shown()),
+        });
+        let shared = Arc::new(Shared { config, capture, gate, instance, outlets, rejections });
+        Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, telemetry, host })
     }
 
     /// Takes over what changes in the configuration file, as far as it can change while running.
@@ -151,6 +177,21 @@ impl Serving {
         tracing::info!("serving");
     }
 
+    /// Declares one of many workloads served.
+    pub(super) fn stands(&self) {
+        self.readiness.set(State::Ready);
+    }
+
+    /// Whether no successor has taken over.
+    pub(super) fn is_ours(&self) -> bool {
+        self.shared.capture.is_ours()
+    }
+
+    /// What can change its configuration from elsewhere.
+    pub(super) fn following(&self) -> Following {
+        Following(Arc::downgrade(&self.shared))
+    }
+
     /// Resolves when a successor has taken over.
     pub(super) async fn superseded(&self) {
         self.shared.capture.superseded().await;
@@ -158,7 +199,9 @@ impl Serving {
 
     /// Opens the access log file anew, after a rotation.
     pub(super) fn reopen_access_log(&self) {
-        self.shared.telemetry.reopen_log();
+        if let Some(outlets) = &self.shared.outlets {
+            outlets.reopen_log();
+        }
     }
 
     /// Goes on capturing until no connection is open or the deadline has come, then removes the capture.
@@ -169,6 +212,17 @@ impl Serving {
         self.readiness.set(State::Draining);
         self.drain().await;
         self.stop(End::Remove).await
+    }
+
+    /// Carries on until no connection is open or the deadline has come, and leaves the capture to a successor: until that
+    /// comes, what is captured is refused.
+    ///
+    /// # Errors
+    /// If the telemetry cannot be ended.
+    pub(super) async fn leave(self) -> Result<()> {
+        self.readiness.set(State::Draining);
+        self.drain().await;
+        self.stop(End::Leave).await
     }
 
     /// Finishes what this process has accepted, after a successor has taken everything else.
@@ -208,7 +262,7 @@ impl Serving {
 
     async fn stop(mut self, end: End) -> Result<()> {
         self.end_tasks().await;
-        let shared = Arc::into_inner(self.shared).context("the workload is still being followed")?;
+        let shared = sole(self.shared).await?;
         // First the capture, so that no connection meets a listener that closes.
         let removed = match end {
             End::Remove => shared.capture.remove().await,
@@ -219,9 +273,37 @@ impl Serving {
         }
         shared.instance.cut_off();
         shared.instance.idle().await;
-        shared.telemetry.log_to(None).context("end the access log")?;
-        shared.telemetry.export_to(None).context("end the export")?;
+        self.host.register.remove(&self.telemetry);
+        if let Some(outlets) = &shared.outlets {
+            observing::fall_silent(outlets)?;
+        }
         removed
+    }
+}
+
+/// Waits until a change that is being carried out is through.
+async fn sole(mut shared: Arc<Shared>) -> Result<Shared> {
+    let deadline = Instant::now() + LONGEST_CHANGE;
+    loop {
+        match Arc::try_unwrap(shared) {
+            Ok(shared) => return Ok(shared),
+            Err(_) if Instant::now() > deadline => bail!("the workload is still being followed"),
+            Err(followed) => shared = followed,
+        }
+        sleep(CHANGE_LOOK).await;
+    }
+}
+
+/// Changes the configuration of a workload for as long as it is served.
+pub(super) struct Following(Weak<Shared>);
+
+impl Following {
+    /// Takes a changed configuration over, as far as it can change while running; nothing if the workload is gone. Blocking.
+    ///
+    /// # Errors
+    /// If it cannot be put in force; the one in use then stays.
+    pub(super) fn apply(&self, new: Config) -> Result<()> {
+        self.0.upgrade().map_or(Ok(()), |shared| shared.apply(new))
     }
 }
 
@@ -250,8 +332,14 @@ impl Shared {
             );
         }
         let new = new.keeping(&running);
-        self.capture.publish(&new)?;
-        self.gate.publish(&new)?;
+        if new == running {
+            return Ok(());
+        }
+        // Most changes are of what is known of others, and writing rules takes a while.
+        if !running.captures_alike(&new) {
+            self.capture.publish(&new)?;
+            self.gate.publish(&new)?;
+        }
         self.instance.set_neighbours(neighbours(&new));
         self.instance.set_limits(limits(&new));
         self.instance.set_http(http(&new));
@@ -259,14 +347,15 @@ impl Shared {
         // Last: whatever is open by now is known, and held to what is in force.
         self.instance.reconsider();
         self.rejections.tell(&new);
-        if new.tracing != running.tracing {
-            // The log too, which may go to the same collector.
-            observing::tell(&self.telemetry, &new)?;
-        } else if new.access_log != running.access_log {
-            observing::log_accesses(&self.telemetry, &new)?;
+        if let Some(outlets) = &self.outlets {
+            if new.tracing != running.tracing {
+                // The log too, which may go to the same collector.
+                observing::tell(outlets, &new)?;
+            } else if new.access_log != running.access_log {
+                observing::log_accesses(outlets, &new)?;
+            }
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        tracing::info!("configuration changed");
         Ok(())
     }
 }
@@ -290,8 +379,9 @@ async fn follow(
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = applied {
-            tracing::error!(error = format!("{error:#}"), "keeping the configuration in use");
+        match applied {
+            Ok(()) => tracing::info!("configuration changed"),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "keeping the configuration in use"),
         }
     }
 }

@@ -5,6 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::check::preflight;
 use crate::agent::host::Host;
+use crate::agent::register::Serves;
 use crate::agent::scope::{Pod, Scope};
 use crate::agent::serving::Serving;
 use crate::cli::SidecarArgs;
@@ -29,7 +30,7 @@ pub(super) async fn serve(args: SidecarArgs) -> Result<()> {
             Scope::Pod(Pod::find(&config)?)
         }
     };
-    let mut serving = Serving::start(config, scope, Host::start()?).await?;
+    let mut serving = Serving::start(config, scope, Host::start(Serves::Pod)?).await?;
     serving.follow(changes, Box::new(move |file| Ok(args.configure(file))));
     serving.ready();
     loop {

@@ -8,7 +8,6 @@ use clap::{ArgGroup, Args};
 use http::{HeaderName, HeaderValue};
 
 use super::Form;
-use crate::config::WorkloadName;
 use crate::model::Identity;
 
 const EXPLAIN_EXAMPLES: &str = "\
@@ -69,15 +68,44 @@ pub struct ExplainArgs {
 #[derive(Args, Clone, Debug)]
 pub struct RunningArgs {
     /// The running instance of this workload; needed where there are several
-    #[arg(long, value_name = "NAME")]
-    pub workload: Option<WorkloadName>,
+    ///
+    /// NAMESPACE/POD for a pod that a node's agent serves.
+    #[arg(long, value_name = "NAME", value_parser = workload)]
+    workload: Option<String>,
 
     /// Print JSON instead of words
     #[arg(long)]
     json: bool,
 }
 
+/// What a workload can be called: a name, or a pod with its namespace.
+fn workload(text: &str) -> Result<String, String> {
+    let plain = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '-' | '.' | '/');
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err(format!("expected a name of a-z, 0-9, - and ., or NAMESPACE/POD, found {text:?}"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Arguments of `sidestep connections`.
+#[derive(Args, Clone, Debug)]
+pub struct ConnectionsArgs {
+    /// Go on with a line for each connection that opens or ends
+    #[arg(long)]
+    pub follow: bool,
+
+    /// Which instance, and how to print.
+    #[command(flatten)]
+    pub running: RunningArgs,
+}
+
 impl RunningArgs {
+    /// The workload that is named.
+    #[must_use]
+    pub fn workload(&self) -> Option<&str> {
+        self.workload.as_deref()
+    }
+
     /// How results are to be printed.
     #[must_use]
     pub const fn form(&self) -> Form {

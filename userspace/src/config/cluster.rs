@@ -23,6 +23,17 @@ pub struct ClusterObject<'a> {
     pub json: &'a str,
 }
 
+impl ClusterObject<'_> {
+    /// Which object.
+    pub(super) fn key(&self) -> ResourceKey {
+        ResourceKey {
+            kind: self.kind.to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: self.name.to_owned(),
+        }
+    }
+}
+
 /// The policies and routes that are in force.
 #[derive(Debug, Default)]
 pub struct Cluster {
@@ -33,8 +44,8 @@ pub struct Cluster {
 impl Cluster {
     /// Reads every object that there is now; those that did not change since `before` are not parsed again.
     #[must_use]
-    pub fn read<'a>(objects: impl IntoIterator<Item = ClusterObject<'a>>, before: Self) -> Self {
-        let mut policies = before.policies.again();
+    pub fn read<'a>(objects: impl IntoIterator<Item = ClusterObject<'a>>, before: &Self) -> Self {
+        let mut policies = istio::Held::default();
         let mut resources = Resources::default();
         for object in objects {
             let ClusterObject { kind, namespace, name, json } = object;
@@ -42,12 +53,11 @@ impl Cluster {
             let called = format!("{kind} {namespace}/{name}");
             let called = Path::new(&called);
             if istio::Held::takes(kind) {
-                policies.read(object, called);
+                policies.read(object, called, &before.policies);
             } else {
                 resources.read(called, json);
             }
         }
-        policies.settle();
         Self { policies, resources: resources.keeping(&before.resources) }
     }
 
@@ -71,6 +81,3 @@ impl Cluster {
         self.policies.rejected().chain(resources)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -50,6 +50,9 @@ pub(super) async fn serve(alive: Alive, accepted: Accepted) {
         }
         Err(refusal) => return refuse(instance, accepted, record, refusal),
     };
+    if accepted.direction == Direction::Outbound {
+        instance.look_for(original).await;
+    }
     let terms = instance.http();
     let declared = declared(instance, accepted.direction, original);
     let plan = terms.plan(accepted.direction, original.0.port(), declared);

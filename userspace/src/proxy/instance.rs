@@ -17,6 +17,7 @@ use super::balance::Balance;
 use super::dial;
 use super::edge::LOOKUPS;
 use super::facts::Facts;
+use super::finding::Finder;
 use super::http::HttpTerms;
 use super::http::limit::InFlight;
 use super::http::memory::Memory;
@@ -46,6 +47,7 @@ pub struct Instance {
     pub(super) tunnelling: Option<Tunnelling>,
     pub(super) workers: Workers,
     network: NetworkNamespace,
+    pub(super) finder: Option<Arc<dyn Finder>>,
     pub(super) pipes: Pipes,
     pub(super) own: OwnListeners,
     pub(super) pool: Pool,
@@ -83,6 +85,8 @@ pub struct Surroundings {
     pub workers: Workers,
     /// Where its dials start: the workload's own.
     pub network: NetworkNamespace,
+    /// Who knows more of the mesh than it is told.
+    pub finder: Option<Arc<dyn Finder>>,
 }
 
 #[derive(Default)]
@@ -111,7 +115,8 @@ impl Instance {
     /// An instance without listeners that knows no neighbours yet.
     #[must_use]
     pub fn new(limits: Limits, surroundings: Surroundings) -> Arc<Self> {
-        let Surroundings { handoffs, observer, admission, tunnelling, workers, network } = surroundings;
+        let Surroundings { handoffs, observer, admission, tunnelling, workers, network, finder } =
+            surroundings;
         Arc::new(Self {
             limits: RwLock::new(limits),
             neighbours: RwLock::default(),
@@ -122,6 +127,7 @@ impl Instance {
             tunnelling,
             workers,
             network,
+            finder,
             pipes: Pipes::default(),
             own: OwnListeners::default(),
             pool: Pool::default(),

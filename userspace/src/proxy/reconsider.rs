@@ -6,7 +6,7 @@
 use super::admission::{Admission, Admitted, Caller, Refused};
 use super::facts::{Facts, Standing, State, Talk};
 use super::instance::Instance;
-use crate::model::{Decided, Direction, Live, OriginalDst, Ruling};
+use crate::model::{Decided, Direction, Live, OriginalDst, Ruling, Tier};
 
 impl Instance {
     /// What is known of every connection that is open now, in the order of their numbers.
@@ -15,6 +15,17 @@ impl Instance {
         let mut known: Vec<_> = self.open().iter().map(|(_, facts)| facts.live()).collect();
         known.sort_unstable_by_key(|live| live.connection);
         known
+    }
+
+    /// How many connections are open now, by how their bytes move.
+    #[must_use]
+    pub fn open_by_tier(&self) -> Vec<(Tier, usize)> {
+        let mut counts = [Tier::Relay, Tier::Tunnel, Tier::Http].map(|tier| (tier, 0));
+        for (_, facts) in self.open() {
+            let tier = facts.state().live.tier;
+            counts.iter_mut().filter(|(known, _)| *known == tier).for_each(|(_, count)| *count += 1);
+        }
+        counts.to_vec()
     }
 
     /// Asks about every open connection and every request again, after what [`Admission`] answers has changed; resets

@@ -172,6 +172,7 @@ impl Bench {
             tunnelling: None,
             workers,
             network: NetworkNamespace::own(),
+            finder: None,
         };
         let instance = Instance::new(limits, surroundings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

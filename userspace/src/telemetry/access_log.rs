@@ -3,29 +3,24 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::allowance::Allowance;
 use super::export::Exporter;
-use super::line::{Event, Format, Lines};
+use super::line::{Format, Line, Lines};
 use super::queue::Queue;
-use super::workload::Own;
+use super::shares::{Amount, Owner};
 use crate::model::Field;
 
-/// How many lines may wait to be written: a tenth of a second of what one core can cause.
-const ROOM: usize = 8192;
-/// Most bytes of what they are made of; a request may have come with tens of kilobytes of target.
-const MOST: usize = 8 << 20;
+/// How many lines may wait to be written, half of them of one workload: a tenth of a second of what one core can cause.
+/// And how many bytes of what they are made of; a request may have come with tens of kilobytes of target.
+const ROOM: Amount = Amount { items: 16_384, bytes: 16 << 20 };
 /// How long lines may gather before they are written together.
 const GATHER: Duration = Duration::from_millis(10);
 /// Most bytes in one write. Up to here a write to a pipe is atomic (pipe(7), PIPE_BUF), so that lines stay whole
 /// even where several processes write.
 const PIECE: usize = 4096;
-/// Most lines about denials per second.
-const DENIALS_PER_SECOND: u32 = 100;
 /// How long the end waits for lines to be written.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
@@ -63,88 +58,58 @@ pub enum Export {
 
 /// An access log. Dropping it writes what is left.
 #[derive(Debug)]
-pub struct AccessLog {
-    shared: Arc<Shared>,
+pub(super) struct AccessLog {
+    queue: Arc<Queue<Line>>,
     exporter: Option<Arc<Exporter>>,
-    denials: Mutex<Allowance>,
-    suppressed: AtomicU64,
     writer: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    queue: Queue<Event>,
-    dropped: AtomicU64,
-}
-
 impl AccessLog {
-    /// Opens the destination and starts to write lines of a workload to it; the exporter, if there is one, gets them too.
+    /// Opens the destination and starts to write lines to it; the exporter, if there is one, gets them too.
     ///
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started.
-    pub(super) fn open(settings: LogSettings, own: Own, exporter: Option<Arc<Exporter>>) -> io::Result<Self> {
+    pub(super) fn open(settings: LogSettings, exporter: Option<Arc<Exporter>>) -> io::Result<Self> {
         let LogSettings { destination, format, fields, export } = settings;
         let out = Out::open(&destination)?;
-        let shared = Arc::new(Shared { queue: Queue::new(ROOM, MOST), dropped: AtomicU64::new(0) });
-        let lines = Lines::new(own, format, fields);
-        let writer = Writer { shared: shared.clone(), destination, out, lines };
+        let queue = Arc::new(Queue::new(ROOM));
+        let lines = Lines::new(format, fields);
+        let writer = Writer { queue: Arc::clone(&queue), destination, out, lines };
         let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(|| writer.run())?;
-        Ok(Self {
-            shared,
-            exporter: exporter.filter(|_| export == Export::AsLogs),
-            denials: Mutex::new(Allowance::new(DENIALS_PER_SECOND, Instant::now())),
-            suppressed: AtomicU64::new(0),
-            writer: Some(writer),
-        })
+        Ok(Self { queue, exporter: exporter.filter(|_| export == Export::AsLogs), writer: Some(writer) })
     }
 
-    /// Leaves one connection or request to be written; never waits. Lines for which there is no room are dropped and
-    /// counted, those about denials are held to a rate.
-    pub(super) fn write(&self, event: Event) {
-        if event.is_denial() {
-            let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
-            if !denials.admit(Instant::now()) {
-                self.suppressed.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
+    /// Leaves one connection or request to be written; never waits. Lines for which their workload has no room are dropped
+    /// and counted, those about denials are held to a rate.
+    pub(super) fn write(&self, line: Line) {
+        if line.event.is_denial() && !line.teller.may_tell_denial() {
+            return;
         }
         if let Some(exporter) = &self.exporter {
-            exporter.log(event.clone());
+            exporter.log(line.clone());
         }
-        let bytes = event.weight();
-        if self.shared.queue.push(event, bytes).is_err() {
-            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        let (owner, bytes) = (Owner::of(&line.teller), line.event.weight());
+        if let Err(line) = self.queue.push(line, owner, bytes) {
+            line.teller.count_dropped();
         }
     }
 
     /// Opens the file anew before the next line, after somebody moved the old one away. Returns at once.
-    pub fn reopen(&self) {
-        self.shared.queue.request_reopen();
+    pub(super) fn reopen(&self) {
+        self.queue.request_reopen();
     }
 
     /// Waits until all lines that were left so far are written, at most for `patience`. Whether they were.
     ///
     /// Blocks its thread: call it at a stop, or from a thread that may wait.
-    pub fn flush(&self, patience: Duration) -> bool {
-        self.shared.queue.flush(patience)
-    }
-
-    /// How many lines were lost because there was no room for them or writing failed.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
-    }
-
-    /// How many lines about denials were held back by their rate.
-    #[must_use]
-    pub fn suppressed(&self) -> u64 {
-        self.suppressed.load(Ordering::Relaxed)
+    pub(super) fn flush(&self, patience: Duration) -> bool {
+        self.queue.flush(patience)
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.shared.queue.close();
+        self.queue.close();
         // A reader that takes nothing (a stuck terminal) must not keep the process from ending.
         if self.flush(LAST_WAIT)
             && let Some(writer) = self.writer.take()
@@ -156,7 +121,7 @@ impl Drop for AccessLog {
 }
 
 struct Writer {
-    shared: Arc<Shared>,
+    queue: Arc<Queue<Line>>,
     destination: Destination,
     out: Out,
     lines: Lines,
@@ -166,7 +131,7 @@ impl Writer {
     fn run(mut self) {
         let mut failing = false;
         loop {
-            let batch = self.shared.queue.next();
+            let batch = self.queue.next();
             if batch.reopen {
                 match Out::open(&self.destination) {
                     Ok(out) => self.out = out,
@@ -185,35 +150,35 @@ impl Writer {
                 Ok(()) | Err(_) => {}
             }
             failing = written.is_err() || (failing && batch.items.is_empty());
-            self.shared.queue.done(batch.items.len(), GATHER);
+            self.queue.done(batch.items.len(), GATHER);
             if batch.last {
                 return;
             }
         }
     }
 
-    fn write_lines<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) -> io::Result<()> {
+    fn write_lines<'a>(&mut self, lines: impl IntoIterator<Item = &'a Line>) -> io::Result<()> {
         let mut failed = Ok(());
-        let (mut piece, mut line, mut lines) = (String::new(), String::new(), 0);
-        for event in events {
-            line.clear();
-            self.lines.write(&mut line, event);
-            if piece.len() + line.len() > PIECE {
-                failed = self.write_piece(&mut piece, &mut lines).and(failed);
+        let (mut piece, mut text, mut of_piece) = (String::new(), String::new(), Vec::new());
+        for line in lines {
+            text.clear();
+            self.lines.write(&mut text, line);
+            if piece.len() + text.len() > PIECE {
+                failed = self.write_piece(&mut piece, &mut of_piece).and(failed);
             }
-            piece.push_str(&line);
-            lines += 1;
+            piece.push_str(&text);
+            of_piece.push(line);
         }
-        self.write_piece(&mut piece, &mut lines).and(failed)
+        self.write_piece(&mut piece, &mut of_piece).and(failed)
     }
 
-    fn write_piece(&mut self, piece: &mut String, lines: &mut u64) -> io::Result<()> {
+    fn write_piece(&mut self, piece: &mut String, lines: &mut Vec<&Line>) -> io::Result<()> {
         let written = self.out.write_all(piece.as_bytes());
         if written.is_err() {
-            self.shared.dropped.fetch_add(*lines, Ordering::Relaxed);
+            lines.iter().for_each(|line| line.teller.count_dropped());
         }
         piece.clear();
-        *lines = 0;
+        lines.clear();
         written
     }
 }
@@ -252,27 +217,54 @@ impl Out {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::Event;
     use super::super::samples;
+    use super::super::teller::Teller;
+    use super::super::workload::Own;
     use super::*;
     use crate::model::{Ended, Flag};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn open(path: PathBuf, format: Format) -> io::Result<AccessLog> {
-        let destination = Destination::File(path);
-        let settings = LogSettings { destination, format, fields: None, export: Export::Never };
-        AccessLog::open(settings, Own::named("web"), None)
+    /// A log with somebody who writes to it.
+    struct Scene {
+        _directory: Option<tempfile::TempDir>,
+        path: PathBuf,
+        log: AccessLog,
+        teller: Arc<Teller>,
+    }
+
+    impl Scene {
+        fn at(path: PathBuf, format: Format) -> io::Result<Self> {
+            let destination = Destination::File(path.clone());
+            let settings = LogSettings { destination, format, fields: None, export: Export::Never };
+            let log = AccessLog::open(settings, None)?;
+            Ok(Self { _directory: None, path, log, teller: teller("web") })
+        }
+
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let scene = Self::at(directory.path().join("access.log"), Format::Json).unwrap();
+            Self { _directory: Some(directory), ..scene }
+        }
+
+        fn write(&self, event: Event) {
+            self.log.write(Line { teller: Arc::clone(&self.teller), event });
+        }
+
+        /// Every line, in the end.
+        fn end(self) -> Vec<serde_json::Value> {
+            drop(self.log);
+            lines(&self.path)
+        }
+    }
+
+    fn teller(name: &str) -> Arc<Teller> {
+        Arc::new(Teller::new(Own::named(name)))
     }
 
     fn connection(ended: Ended) -> Event {
         Event::Connection(Arc::new(ended))
-    }
-
-    fn log() -> (tempfile::TempDir, PathBuf, AccessLog) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("access.log");
-        let log = open(path.clone(), Format::Json).unwrap();
-        (directory, path, log)
     }
 
     fn lines(path: &PathBuf) -> Vec<serde_json::Value> {
@@ -282,85 +274,96 @@ mod tests {
 
     #[test]
     fn every_line_is_written_at_a_clean_stop() {
-        let (_directory, path, log) = log();
+        let scene = Scene::new();
         for sent in 0..5000 {
             let mut ended = samples::relayed();
             ended.traffic.sent = sent;
-            log.write(connection(ended));
+            scene.write(connection(ended));
         }
-        drop(log);
-        let lines = lines(&path);
+        let lines = scene.end();
         assert_eq!(lines.len(), 5000);
         assert!(lines.iter().enumerate().all(|(index, line)| line["bytes_sent"] == index), "out of order");
     }
 
     #[test]
     fn a_flush_makes_lines_visible_while_the_log_goes_on() {
-        let (_directory, path, log) = log();
+        let scene = Scene::new();
         for count in 1..=3 {
-            log.write(connection(samples::unreachable()));
-            assert!(log.flush(PATIENCE));
-            assert_eq!(lines(&path).len(), count);
+            scene.write(connection(samples::unreachable()));
+            assert!(scene.log.flush(PATIENCE));
+            assert_eq!(lines(&scene.path).len(), count);
         }
     }
 
     #[test]
-    fn lines_about_denials_are_held_to_a_rate_and_counted() {
-        let (_directory, path, log) = log();
-        for _ in 0..1000 {
-            log.write(connection(samples::denied()));
+    fn lines_of_several_workloads_say_whose_they_are() {
+        let scene = Scene::new();
+        for name in ["shop/web-1", "shop/db-1", "shop/web-1"] {
+            scene.log.write(Line { teller: teller(name), event: connection(samples::relayed()) });
         }
-        log.write(connection(samples::relayed()));
-        let suppressed = log.suppressed();
+        let lines = scene.end();
+        let workloads: Vec<&str> = lines.iter().filter_map(|line| line["workload"].as_str()).collect();
+        assert_eq!(workloads, ["shop/web-1", "shop/db-1", "shop/web-1"]);
+    }
+
+    #[test]
+    fn lines_about_denials_are_held_to_a_rate_each_workloads_own_and_counted() {
+        let scene = Scene::new();
+        for _ in 0..1000 {
+            scene.write(connection(samples::denied()));
+        }
+        let quiet = teller("quiet");
+        scene.log.write(Line { teller: Arc::clone(&quiet), event: connection(samples::denied()) });
+        scene.write(connection(samples::relayed()));
+        let suppressed = scene.teller.suppressed();
         assert!(suppressed >= 700, "{suppressed} of 1000 were held back");
-        drop(log);
-        assert_eq!(lines(&path).len() as u64, 1001 - suppressed);
+        assert_eq!(quiet.suppressed(), 0);
+        assert_eq!(scene.end().len() as u64, 1002 - suppressed);
     }
 
     #[test]
     fn requests_and_connections_are_lines_of_one_log_and_denied_ones_are_held_back_too() {
-        let (_directory, path, log) = log();
-        log.write(connection(samples::relayed()));
-        log.write(Event::Request(Arc::new(samples::asked())));
+        let scene = Scene::new();
+        scene.write(connection(samples::relayed()));
+        scene.write(Event::Request(Arc::new(samples::asked())));
         for _ in 0..1000 {
             let mut denied = samples::asked();
             denied.flags.raise(Flag::Denied);
-            log.write(Event::Request(Arc::new(denied)));
+            scene.write(Event::Request(Arc::new(denied)));
         }
-        assert!(log.suppressed() >= 700);
-        let expected = 1002 - log.suppressed();
-        drop(log);
-        let lines = lines(&path);
-        assert_eq!(lines.len() as u64, expected);
+        let suppressed = scene.teller.suppressed();
+        assert!(suppressed >= 700);
+        let lines = scene.end();
+        assert_eq!(lines.len() as u64, 1002 - suppressed);
         assert_eq!((&lines[0]["verdict"], &lines[1]["method"]), (&"proxy".into(), &"GET".into()));
     }
 
     #[test]
     fn a_moved_file_is_left_for_a_new_one_after_reopen() {
-        let (directory, path, log) = log();
-        log.write(connection(samples::relayed()));
-        assert!(log.flush(PATIENCE));
-        let moved = directory.path().join("access.log.1");
-        std::fs::rename(&path, &moved).unwrap();
-        log.reopen();
-        log.write(connection(samples::relayed()));
-        assert!(log.flush(PATIENCE));
-        assert_eq!((lines(&moved).len(), lines(&path).len()), (1, 1));
+        let scene = Scene::new();
+        scene.write(connection(samples::relayed()));
+        assert!(scene.log.flush(PATIENCE));
+        let moved = scene.path.with_extension("log.1");
+        std::fs::rename(&scene.path, &moved).unwrap();
+        scene.log.reopen();
+        scene.write(connection(samples::relayed()));
+        assert!(scene.log.flush(PATIENCE));
+        assert_eq!((lines(&moved).len(), lines(&scene.path).len()), (1, 1));
     }
 
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
-        let log = open("/dev/full".into(), Format::Text).unwrap();
+        let scene = Scene::at("/dev/full".into(), Format::Text).unwrap();
         for _ in 0..10 {
-            log.write(connection(samples::relayed()));
+            scene.write(connection(samples::relayed()));
         }
-        assert!(log.flush(PATIENCE));
-        assert_eq!(log.dropped(), 10);
+        assert!(scene.log.flush(PATIENCE));
+        assert_eq!(scene.teller.dropped(), 10);
     }
 
     #[test]
     fn a_file_that_cannot_be_opened_is_named() {
-        let error = open("/nowhere/access.log".into(), Format::Text).unwrap_err();
+        let error = Scene::at("/nowhere/access.log".into(), Format::Text).err().unwrap();
         assert!(error.to_string().contains("/nowhere/access.log"), "{error}");
     }
 }

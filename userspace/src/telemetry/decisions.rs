@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::metrics::{Row, Source};
-use crate::model::{Decided, RuleName, Ruling};
+use crate::model::{Decided, NO_RULE, RuleName, Ruling};
 
 /// Policies that are counted by their names; the rest are one.
 const MOST: usize = 1000;
 /// What those beyond are called.
 const OTHER: &str = "other";
-/// What is counted where no rule of an `ALLOW` policy matched.
-const NONE: &str = "none";
 
 /// What a policy did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +55,7 @@ impl Decisions {
 
     fn add(&self, rule: Option<&RuleName>, effect: Effect) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = rule.map_or(NONE, |rule| &*rule.policy);
+        let name = rule.map_or(NO_RULE, |rule| &*rule.policy);
         let known = counts.len() < MOST || counts.contains_key(name);
         let name = if known { name } else { OTHER };
         if let Some(counts) = counts.get_mut(name) {

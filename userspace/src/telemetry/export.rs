@@ -17,10 +17,9 @@ mod delivery;
 mod record;
 mod span;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,17 +27,15 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 use tokio::sync::Notify;
 
-use super::line::{self, Event};
-use super::workload::Own;
+use super::line::{self, Line};
+use super::shares::{Amount, Owner, Shares};
+use super::teller::{Exported, Teller};
 use crate::model::Exchange;
-use attributes::Resource;
-use client::{Batch, Client};
+use client::{Client, Request};
 use delivery::{Delivery, Outcome};
 
-/// Most spans, and most log records, that wait.
-const ROOM: usize = 4096;
-/// Most bytes of what waits.
-const MOST: usize = 4 << 20;
+/// Most spans that wait, and most log records; half of them of one workload.
+const ROOM: Amount = Amount { items: 8192, bytes: 8 << 20 };
 /// Most of either in one message.
 const BATCH: usize = 512;
 /// How long a batch may gather.
@@ -71,36 +68,11 @@ pub enum ExportProtocol {
     Http,
 }
 
-/// The exporter of a workload. Dropping it sends what is left, within a deadline.
+/// The exporter of a process. Dropping it sends what is left, within a deadline.
 #[derive(Debug)]
-pub struct Exporter {
+pub(super) struct Exporter {
     shared: Arc<Shared>,
     ended: Mutex<Receiver<()>>,
-}
-
-/// What was sent and what was not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Exported {
-    /// Spans that a collector took.
-    pub(super) spans: u64,
-    /// Log records that it took.
-    pub(super) records: u64,
-    /// Spans that had no room, or were not taken.
-    pub(super) spans_dropped: u64,
-    /// Log records that had none, or were not taken.
-    pub(super) records_dropped: u64,
-    /// Attempts that failed.
-    pub(super) failures: u64,
-}
-
-impl std::ops::AddAssign for Exported {
-    fn add_assign(&mut self, other: Self) {
-        self.spans += other.spans;
-        self.records += other.records;
-        self.spans_dropped += other.spans_dropped;
-        self.records_dropped += other.records_dropped;
-        self.failures += other.failures;
-    }
 }
 
 #[derive(Debug, Default)]
@@ -108,32 +80,93 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// There is something, or enough for a batch, or it is the end.
     stirred: Notify,
-    spans: AtomicU64,
-    records: AtomicU64,
-    spans_dropped: AtomicU64,
-    records_dropped: AtomicU64,
-    failures: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    spans: VecDeque<Arc<Exchange>>,
-    records: VecDeque<Event>,
-    bytes: usize,
+    spans: Gathered<Spanned>,
+    records: Gathered<Line>,
     closed: bool,
 }
 
+/// The request that becomes a span, and whose it is.
+#[derive(Debug)]
+pub(super) struct Spanned {
+    pub(super) teller: Arc<Teller>,
+    pub(super) exchange: Arc<Exchange>,
+}
+
+/// What can wait to be sent.
+trait Item {
+    /// Whose it is.
+    fn teller(&self) -> &Arc<Teller>;
+    /// Bytes that it takes, about.
+    fn weight(&self) -> usize;
+}
+
+impl Item for Spanned {
+    fn teller(&self) -> &Arc<Teller> {
+        &self.teller
+    }
+
+    fn weight(&self) -> usize {
+        line::weight(&self.exchange)
+    }
+}
+
+impl Item for Line {
+    fn teller(&self) -> &Arc<Teller> {
+        &self.teller
+    }
+
+    fn weight(&self) -> usize {
+        self.event.weight()
+    }
+}
+
+/// What waits, of one kind.
+#[derive(Debug)]
+struct Gathered<T> {
+    items: VecDeque<T>,
+    shares: Shares,
+}
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Self { items: VecDeque::new(), shares: Shares::default() }
+    }
+}
+
+impl<T: Item> Gathered<T> {
+    /// Adds one, if whoever leaves it has room: how many there are now.
+    fn push(&mut self, item: T) -> Option<usize> {
+        let took = self.shares.take(ROOM, Owner::of(item.teller()), item.weight());
+        took.then(|| {
+            self.items.push_back(item);
+            self.items.len()
+        })
+    }
+
+    /// As many as fit into one message.
+    fn take(&mut self) -> Vec<T> {
+        let batch: Vec<T> = self.items.drain(..self.items.len().min(BATCH)).collect();
+        for item in &batch {
+            self.shares.give_back(Owner::of(item.teller()), item.weight());
+        }
+        batch
+    }
+}
+
 impl Exporter {
-    /// Starts to export what one workload does.
+    /// Starts to export what the workloads of this process do.
     ///
     /// # Errors
     /// No thread can be started, or the authorities cannot be read.
-    pub fn start(settings: &ExportSettings, own: &Own) -> io::Result<Self> {
+    pub(super) fn start(settings: &ExportSettings) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let resource = Resource::of(own, &settings.resource);
         let client = Client::new(settings)?;
         let (end, ended) = mpsc::channel::<()>();
-        let thread = Thread { shared: Arc::clone(&shared), resource, own: own.clone() };
+        let thread = Thread { shared: Arc::clone(&shared), configured: settings.resource.clone() };
         std::thread::Builder::new().name("otlp-export".to_owned()).spawn(move || {
             thread.run(client);
             drop(end);
@@ -142,45 +175,18 @@ impl Exporter {
     }
 
     /// Leaves the span of a request; never waits.
-    pub(super) fn span(&self, exchange: Arc<Exchange>) {
-        let bytes = line::weight(&exchange);
-        let left = self.shared.leave(bytes, |waiting| {
-            let room = waiting.spans.len() < ROOM;
-            if room {
-                waiting.spans.push_back(exchange);
-            }
-            (room, waiting.spans.len())
-        });
-        if !left {
-            self.shared.spans_dropped.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn span(&self, teller: &Arc<Teller>, exchange: Arc<Exchange>) {
+        let item = Spanned { teller: Arc::clone(teller), exchange };
+        if !self.shared.leave(|waiting| waiting.spans.push(item)) {
+            teller.spans.count_dropped(1);
         }
     }
 
     /// Leaves a line of the access log; never waits.
-    pub(super) fn log(&self, event: Event) {
-        let bytes = event.weight();
-        let left = self.shared.leave(bytes, |waiting| {
-            let room = waiting.records.len() < ROOM;
-            if room {
-                waiting.records.push_back(event);
-            }
-            (room, waiting.records.len())
-        });
-        if !left {
-            self.shared.records_dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// What was sent so far and what was not.
-    pub(super) fn exported(&self) -> Exported {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let shared = &self.shared;
-        Exported {
-            spans: load(&shared.spans),
-            records: load(&shared.records),
-            spans_dropped: load(&shared.spans_dropped),
-            records_dropped: load(&shared.records_dropped),
-            failures: load(&shared.failures),
+    pub(super) fn log(&self, line: Line) {
+        let teller = Arc::clone(&line.teller);
+        if !self.shared.leave(|waiting| waiting.records.push(line)) {
+            teller.records.count_dropped(1);
         }
     }
 
@@ -205,50 +211,39 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds something of that many bytes by `push`, which says whether it had room and how many there are now.
-    fn leave(&self, bytes: usize, push: impl FnOnce(&mut Waiting) -> (bool, usize)) -> bool {
+    /// Adds something by `push`, which says how many there are then. Whether there was room.
+    fn leave(&self, push: impl FnOnce(&mut Waiting) -> Option<usize>) -> bool {
         let mut waiting = self.lock();
-        if waiting.closed || waiting.bytes + bytes > MOST {
-            return false;
-        }
-        let (left, count) = push(&mut waiting);
-        waiting.bytes += if left { bytes } else { 0 };
+        let left = if waiting.closed { None } else { push(&mut waiting) };
         drop(waiting);
         // The thread is asleep before the first, and gathers until there are enough for a message.
-        if left && (count == 1 || count == BATCH) {
+        if left == Some(1) || left == Some(BATCH) {
             self.stirred.notify_one();
         }
-        left
+        left.is_some()
     }
 
     fn closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// As many as fit into one message.
-    fn take(&self) -> Batch {
+    /// As many spans, and as many records, as fit into one message.
+    fn take(&self) -> (Vec<Spanned>, Vec<Line>) {
         let mut waiting = self.lock();
-        let (spans, records) = (waiting.spans.len().min(BATCH), waiting.records.len().min(BATCH));
-        let batch = Batch {
-            spans: waiting.spans.drain(..spans).collect(),
-            records: waiting.records.drain(..records).collect(),
-        };
-        waiting.bytes -= batch.spans.iter().map(|exchange| line::weight(exchange)).sum::<usize>()
-            + batch.records.iter().map(Event::weight).sum::<usize>();
-        batch
+        (waiting.spans.take(), waiting.records.take())
     }
 
     fn has_batch(&self) -> bool {
         let waiting = self.lock();
-        waiting.spans.len() >= BATCH || waiting.records.len() >= BATCH
+        waiting.spans.items.len() >= BATCH || waiting.records.items.len() >= BATCH
     }
 }
 
 /// What runs on the exporter's thread.
 struct Thread {
     shared: Arc<Shared>,
-    resource: Resource,
-    own: Own,
+    /// Attributes of every resource.
+    configured: Vec<(String, String)>,
 }
 
 impl Thread {
@@ -271,47 +266,67 @@ impl Thread {
                 };
                 let _full_or_late = tokio::time::timeout(GATHER, full).await;
             }
-            let batch = self.shared.take();
-            if batch.is_empty() && self.shared.closed() {
+            let (spans, records) = self.shared.take();
+            if spans.is_empty() && records.is_empty() && self.shared.closed() {
                 return;
             }
-            self.deliver(client, &mut delivery, batch).await;
+            if !spans.is_empty() {
+                let groups = by_teller(spans);
+                let request = span::request(&self.configured, &groups);
+                self.deliver(client, &mut delivery, &request, sizes(groups, |teller| &teller.spans)).await;
+            }
+            if !records.is_empty() {
+                let groups = by_teller(records);
+                let request = record::request(&self.configured, &groups);
+                self.deliver(client, &mut delivery, &request, sizes(groups, |teller| &teller.records)).await;
+            }
         }
     }
 
-    async fn deliver(&self, client: &mut Client, delivery: &mut Delivery, batch: Batch) {
-        let Batch { spans, records } = batch;
-        let shared = &self.shared;
-        if !spans.is_empty() {
-            let count = spans.len() as u64;
-            let request = span::request(&self.resource, &spans);
-            drop(spans);
-            let outcome = delivery.run(client, &request, shared).await;
-            shared.settle(&shared.spans, &shared.spans_dropped, count, outcome);
-        }
-        if !records.is_empty() {
-            let count = records.len() as u64;
-            let request = record::request(&self.resource, &self.own, &records);
-            drop(records);
-            let outcome = delivery.run(client, &request, shared).await;
-            shared.settle(&shared.records, &shared.records_dropped, count, outcome);
+    /// Sends a message and counts what becomes of it for all whose it is.
+    async fn deliver(&self, client: &mut Client, delivery: &mut Delivery, request: &Request, sizes: Sizes) {
+        let failed = || sizes.groups.iter().for_each(|(teller, _)| teller.count_failure());
+        let outcome = delivery.run(client, request, &self.shared, failed).await;
+        let mut rejected = match outcome {
+            Outcome::Taken { rejected } => rejected,
+            Outcome::Lost => u64::MAX,
+        };
+        for (teller, count) in &sizes.groups {
+            // A collector does not say whose items it rejected: they are counted for those who come first.
+            let lost = rejected.min(*count);
+            rejected -= lost;
+            let exported = (sizes.counts)(teller);
+            exported.count_sent(count - lost);
+            exported.count_dropped(lost);
         }
     }
 }
 
-impl Shared {
-    fn settle(&self, taken: &AtomicU64, dropped: &AtomicU64, count: u64, outcome: Outcome) {
-        let rejected = match outcome {
-            Outcome::Taken { rejected } => rejected.min(count),
-            Outcome::Lost => count,
-        };
-        taken.fetch_add(count - rejected, Ordering::Relaxed);
-        dropped.fetch_add(rejected, Ordering::Relaxed);
-    }
+/// Items by whose they are, in the order in which they came.
+type Groups<T> = Vec<(Arc<Teller>, Vec<T>)>;
 
-    fn failed(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+fn by_teller<T: Item>(items: Vec<T>) -> Groups<T> {
+    let mut groups: Groups<T> = Vec::new();
+    let mut places: HashMap<Owner, usize> = HashMap::new();
+    for item in items {
+        let place = *places.entry(Owner::of(item.teller())).or_insert_with(|| {
+            groups.push((Arc::clone(item.teller()), Vec::new()));
+            groups.len() - 1
+        });
+        groups[place].1.push(item);
     }
+    groups
+}
+
+/// How many items of a message are whose, and where that is counted.
+struct Sizes {
+    groups: Vec<(Arc<Teller>, u64)>,
+    counts: fn(&Teller) -> &Exported,
+}
+
+fn sizes<T>(groups: Groups<T>, counts: fn(&Teller) -> &Exported) -> Sizes {
+    let groups = groups.into_iter().map(|(teller, items)| (teller, items.len() as u64)).collect();
+    Sizes { groups, counts }
 }
 
 #[cfg(test)]

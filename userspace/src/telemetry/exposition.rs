@@ -22,7 +22,7 @@ impl Instances {
     /// Adds a workload, in place of one of that name.
     pub fn register(&self, telemetry: &Arc<Telemetry>) {
         let mut instances = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        instances.insert(telemetry.own.name.clone(), Arc::clone(telemetry));
+        instances.insert(telemetry.own().name.clone(), Arc::clone(telemetry));
     }
 
     /// Forgets a workload.
@@ -122,7 +122,7 @@ mod tests {
     use crate::model::{Direction, Observer};
 
     fn telemetry(name: &str, destinations: usize) -> Arc<Telemetry> {
-        let telemetry = Arc::new(Telemetry::new(Own::named(name)).unwrap());
+        let telemetry = Arc::new(Telemetry::new(Own::named(name), Arc::default()).unwrap());
         for number in 0..destinations {
             let mut exchange = asked();
             exchange.peer = Some(Arc::new(workload(&format!("db-{number}"))));

@@ -17,9 +17,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 
+use super::summary::Requests as Summed;
 use super::workload::Own;
 use crate::model::{Ended, Exchange, Tier};
 use labels::{Labels, View};
+pub(super) use numbers::BOUNDS;
 use numbers::{Connections, Requests};
 use table::Table;
 pub(super) use text::{Family, Position};
@@ -71,6 +73,24 @@ impl Golden {
     /// How many were counted without labels of their own.
     pub(super) fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// All requests in sum.
+    pub(super) fn requests(&self) -> Summed {
+        let mut summed = Summed::default();
+        let chains = 0..self.requests.chains();
+        for (labels, requests) in chains.flat_map(|chain| self.requests.chain(chain)) {
+            let within = requests.duration.buckets();
+            let count: u64 = within.iter().sum();
+            summed.count += count;
+            summed.failed += if labels.failed() { count } else { 0 };
+            summed.denied += if labels.denied() { count } else { 0 };
+            summed.within.iter_mut().zip(within).for_each(|(sum, count)| *sum += count);
+        }
+        let overflow = self.overflow.0.duration.buckets();
+        summed.count += overflow.iter().sum::<u64>();
+        summed.within.iter_mut().zip(overflow).for_each(|(sum, count)| *sum += count);
+        summed
     }
 
     /// The numbers for these labels, made at first sight.

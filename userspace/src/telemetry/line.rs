@@ -15,7 +15,7 @@ mod value;
 
 use std::sync::Arc;
 
-use super::workload::Own;
+use super::teller::Teller;
 use crate::model::{Ended, Exchange, Field, Flag, Told, Verdict};
 use time::Clock;
 pub(super) use value::{Value, value};
@@ -27,6 +27,13 @@ pub enum Format {
     Json,
     /// For a terminal: one short aligned line, or the selected fields as `name=value`.
     Text,
+}
+
+/// What becomes a line, and whose it is.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) teller: Arc<Teller>,
+    pub(super) event: Event,
 }
 
 /// What a line tells of.
@@ -67,10 +74,9 @@ pub(super) fn weight(exchange: &Exchange) -> usize {
         + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
 }
 
-/// Writes the lines of one workload.
+/// Writes the lines of a log.
 #[derive(Debug)]
 pub(super) struct Lines {
-    own: Own,
     format: Format,
     selected: Option<Vec<Field>>,
     of_connections: Vec<Field>,
@@ -80,22 +86,23 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Lines with the fields that are selected, or with all that belong to each.
-    pub(super) fn new(own: Own, format: Format, selected: Option<Vec<Field>>) -> Self {
+    pub(super) fn new(format: Format, selected: Option<Vec<Field>>) -> Self {
         let all_but = |other| {
             let fields = Field::WORDS.iter().map(|(_, field)| *field);
             selected.clone().unwrap_or_else(|| fields.filter(|field| field.told() != other).collect())
         };
         let (of_connections, of_requests) = (all_but(Told::OfRequests), all_but(Told::OfConnections));
-        Self { own, format, selected, of_connections, of_requests, clock: Clock::default() }
+        Self { format, selected, of_connections, of_requests, clock: Clock::default() }
     }
 
-    /// Appends the line of `event` with its newline to `out`.
-    pub(super) fn write(&mut self, out: &mut String, event: &Event) {
+    /// Appends a line with its newline to `out`.
+    pub(super) fn write(&mut self, out: &mut String, line: &Line) {
+        let Line { teller, event } = line;
         let fields = match event {
             Event::Connection(_) => &self.of_connections,
             Event::Request(_) => &self.of_requests,
         };
-        let values = fields.iter().map(|field| (*field, value(*field, event, &self.own)));
+        let values = fields.iter().map(|field| (*field, value(*field, event, &teller.own)));
         match (self.format, &self.selected) {
             (Format::Json, _) => json::write(out, values, &mut self.clock),
             (Format::Text, Some(_)) => text::write_fields(out, values, &mut self.clock),

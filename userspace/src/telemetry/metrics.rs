@@ -15,6 +15,7 @@ use prometheus::{
 use collected::Collected;
 pub use collected::{Row, Source};
 
+use super::summary::Summary;
 use crate::model::{Direction, Ended, Side, Tier};
 
 /// Upper bounds of the duration histogram in seconds: from a health check to a connection pool.
@@ -127,6 +128,22 @@ impl Metrics {
                 Side::Agent => agent.inc(),
             }
         }
+    }
+
+    /// Adds what is counted of connections to a summary.
+    pub(super) fn sum_up(&self, summary: &mut Summary) {
+        for (index, counters) in self.directions.iter().enumerate() {
+            summary.opened[index] += counters.opened.get();
+            summary.open[index] += u64::try_from(counters.active.get()).unwrap_or_default();
+            summary.sent += counters.sent.get();
+            summary.received += counters.received.get();
+            summary.broken += counters.errors.iter().map(IntCounter::get).sum::<u64>();
+        }
+    }
+
+    /// The counters that are kept elsewhere, as they stand now.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        self.collected.rows()
     }
 
     /// All families as they stand now.

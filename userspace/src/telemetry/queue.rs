@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::shares::{Amount, Owner, Shares};
+
 /// A bounded queue with room for requests beside its items.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    room: usize,
-    /// Bytes that items may have together.
-    most: usize,
+    room: Amount,
     state: Mutex<State<T>>,
     /// Something for the writer.
     filled: Condvar,
@@ -25,8 +25,9 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<T>,
-    /// Bytes of what waits, and of what is being written.
-    waiting_bytes: usize,
+    /// Whose they are.
+    shares: Shares,
+    /// Bytes of what is being written.
     written_bytes: usize,
     /// Items ever accepted, and ever written.
     accepted: u64,
@@ -57,11 +58,11 @@ pub(super) struct Batch<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue for at most `room` items of `most` bytes together.
-    pub(super) const fn new(room: usize, most: usize) -> Self {
+    /// A queue for that many items of so many bytes together, of whom one owner gets no more than half.
+    pub(super) fn new(room: Amount) -> Self {
         let state = State {
             items: VecDeque::new(),
-            waiting_bytes: 0,
+            shares: Shares::default(),
             written_bytes: 0,
             accepted: 0,
             written: 0,
@@ -69,18 +70,17 @@ impl<T> Queue<T> {
             closed: false,
             waiting: Waiting::Awake,
         };
-        Self { room, most, state: Mutex::new(state), filled: Condvar::new(), written: Condvar::new() }
+        Self { room, state: Mutex::new(state), filled: Condvar::new(), written: Condvar::new() }
     }
 
-    /// Gives `item`, which has so many `bytes`, back if there is no room for it or the queue is closed.
-    pub(super) fn push(&self, item: T, bytes: usize) -> Result<(), T> {
+    /// Gives `item`, which has so many `bytes`, back if its owner has no room left or the queue is closed.
+    pub(super) fn push(&self, item: T, owner: Owner, bytes: usize) -> Result<(), T> {
         let mut state = self.lock();
-        let full = state.waiting_bytes + state.written_bytes + bytes > self.most;
-        if state.closed || full || state.items.len() >= self.room {
+        let room = Amount { bytes: self.room.bytes.saturating_sub(state.written_bytes), ..self.room };
+        if state.closed || !state.shares.take(room, owner, bytes) {
             return Err(item);
         }
         state.items.push_back(item);
-        state.waiting_bytes += bytes;
         state.accepted += 1;
         self.wake(state);
         Ok(())
@@ -123,7 +123,7 @@ impl<T> Queue<T> {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting = Waiting::Awake;
-        state.written_bytes = std::mem::take(&mut state.waiting_bytes);
+        state.written_bytes = std::mem::take(&mut state.shares).taken().bytes;
         Batch {
             items: std::mem::take(&mut state.items),
             reopen: std::mem::take(&mut state.reopen),
@@ -160,31 +160,41 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
+    const OWNER: Owner = Owner(1);
+
+    /// One in which one owner has room for so many items of so many bytes.
+    fn queue(items: usize, bytes: usize) -> Queue<u8> {
+        Queue::new(Amount { items: 2 * items, bytes: 2 * bytes })
+    }
+
     #[test]
-    fn what_does_not_fit_is_given_back() {
-        let queue = Queue::new(2, 100);
-        assert_eq!((queue.push(1, 1), queue.push(2, 1), queue.push(3, 1)), (Ok(()), Ok(()), Err(3)));
+    fn what_does_not_fit_is_given_back_and_another_still_has_room() {
+        let queue = queue(2, 100);
+        let push = |item| queue.push(item, OWNER, 1);
+        assert_eq!((push(1), push(2), push(3)), (Ok(()), Ok(()), Err(3)));
+        assert_eq!(queue.push(4, Owner(2), 1), Ok(()));
         let batch = queue.next();
-        assert_eq!(batch.items, [1, 2]);
-        assert_eq!(queue.push(4, 1), Ok(()));
+        assert_eq!(batch.items, [1, 2, 4]);
+        assert_eq!(push(5), Ok(()));
     }
 
     #[test]
     fn items_have_room_for_so_many_bytes_until_they_are_written() {
-        let queue = Queue::new(8, 100);
-        assert_eq!((queue.push(1, 60), queue.push(2, 60), queue.push(3, 40)), (Ok(()), Err(2), Ok(())));
+        let queue = queue(8, 100);
+        let push = |item, bytes| queue.push(item, OWNER, bytes);
+        assert_eq!((push(1, 60), push(2, 60), push(3, 40)), (Ok(()), Err(2), Ok(())));
         let batch = queue.next();
-        assert_eq!(queue.push(4, 1), Err(4), "they are still there");
+        assert_eq!(push(4, 60), Err(4), "they are still there");
         queue.done(batch.items.len(), Duration::ZERO);
-        assert_eq!(queue.push(4, 100), Ok(()));
+        assert_eq!(push(4, 100), Ok(()));
     }
 
     #[test]
     fn a_closed_queue_still_gives_what_it_has_and_says_that_it_is_the_last() {
-        let queue = Queue::new(2, 100);
-        queue.push(1, 1).unwrap();
+        let queue = queue(2, 100);
+        queue.push(1, OWNER, 1).unwrap();
         queue.close();
-        assert_eq!(queue.push(2, 1), Err(2));
+        assert_eq!(queue.push(2, OWNER, 1), Err(2));
         let batch = queue.next();
         assert!(batch.last);
         assert_eq!(batch.items, [1]);
@@ -192,9 +202,9 @@ mod tests {
 
     #[test]
     fn a_flush_waits_for_what_was_pushed_before_it() {
-        let queue = Queue::new(8, 100);
+        let queue = queue(8, 100);
         assert!(queue.flush(Duration::ZERO), "nothing to wait for");
-        queue.push(1, 1).unwrap();
+        queue.push(1, OWNER, 1).unwrap();
         assert!(!queue.flush(Duration::from_millis(10)), "nobody writes");
         std::thread::scope(|scope| {
             let flushed = scope.spawn(|| queue.flush(Duration::from_secs(20)));
@@ -206,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_pause_ends_when_somebody_flushes() {
-        let queue = Queue::new(8, 100);
+        let queue = queue(8, 100);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 loop {
@@ -217,8 +227,8 @@ mod tests {
                     }
                 }
             });
-            for item in 0..100 {
-                queue.push(item, 1).unwrap();
+            for item in 0..100_u8 {
+                queue.push(item, OWNER, 1).unwrap();
                 assert!(queue.flush(Duration::from_secs(20)));
             }
             queue.close();

@@ -91,17 +91,7 @@ impl Answer {
 
     /// What policy says.
     pub(super) fn says(&mut self, decided: &Decided) {
-        let denied = |ruling: &crate::model::Ruling| if ruling.is_allowed() { "allowed" } else { "denied" };
-        self.policy = match decided.ruling.rule() {
-            Some(rule) => Some(rule.to_string()),
-            None if decided.ruling.is_allowed() => None,
-            None => Some("none".to_owned()),
-        };
-        self.would_be = decided.would_be.as_ref().map(|ruling| {
-            let rule = ruling.rule().map_or_else(|| "none".to_owned(), ToString::to_string);
-            format!("{}:{rule}", denied(ruling))
-        });
-        self.audit = decided.audited.as_ref().map(ToString::to_string);
+        (self.policy, self.would_be, self.audit) = (decided.policy(), decided.would_be(), decided.audit());
     }
 }
 

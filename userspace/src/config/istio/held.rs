@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::document::{Document, Key, Kind, Policy};
-use super::memory::{Memory, Remembered};
 use crate::config::cluster::ClusterObject;
 use crate::config::resources::ResourceKey;
 use crate::config::yaml::Part;
@@ -26,10 +26,8 @@ pub(in crate::config) struct Held {
     peers: Vec<PeerAuthentication>,
     authorizations: Vec<AuthorizationPolicy>,
     rejected: Vec<(ResourceKey, String)>,
-    /// The last good version of each, by its key.
-    good: HashMap<Key, Policy>,
-    before: HashMap<Key, Policy>,
-    memory: Memory,
+    /// The version of each that is in force, with the text that says it; none for one that is held closed.
+    good: HashMap<Key, (Arc<str>, Policy)>,
 }
 
 /// As much of a policy as says whom it is meant for, whatever else is in it.
@@ -57,60 +55,36 @@ impl Held {
         Kind::from_word(kind).is_some()
     }
 
-    /// What the next reading begins with.
-    pub(in crate::config) fn again(self) -> Self {
-        Self { before: self.good, memory: self.memory.again(), ..Self::default() }
-    }
-
-    /// Gives up what was not met in a reading that went to its end.
-    pub(in crate::config) fn settle(&mut self) {
-        self.before = HashMap::new();
-        self.memory.settle();
-    }
-
-    /// Reads one policy.
-    pub(in crate::config) fn read(&mut self, object: ClusterObject<'_>, called: &Path) {
-        let part = Part::whole(called, object.json);
-        if let Some(Remembered { policy, .. }) = self.memory.recall(part.text) {
-            return self.keep(policy);
+    /// Reads one policy; `before` knows the last good versions, and spares reading those that did not change.
+    pub(in crate::config) fn read(&mut self, object: ClusterObject<'_>, called: &Path, before: &Self) {
+        let Some(kind) = Kind::from_word(object.kind) else { return };
+        let key = Key::new(kind, object.namespace, object.name);
+        let last = before.good.get(&key);
+        if let Some((text, policy)) = last
+            && **text == *object.json
+        {
+            return self.keep(key, Arc::clone(text), policy.clone());
         }
-        let error = match Document::read(part) {
+        let error = match Document::read(Part::whole(called, object.json)) {
             Ok(None) => return,
-            Ok(Some(Document { policy, findings, at, .. })) => match findings.valid() {
-                Ok(unsupported) => match unsupported.into_iter().next() {
-                    None => {
-                        self.memory.keep(part.text, &policy, at);
-                        return self.keep(policy);
-                    }
-                    Some(error) => error,
-                },
-                Err(error) => error,
-            },
-            Err(error) => error,
-        };
-        let key = ResourceKey {
-            kind: object.kind.to_owned(),
-            namespace: object.namespace.to_owned(),
-            name: object.name.to_owned(),
-        };
-        self.rejected.push((key, error.to_string()));
-        if is_about_target(&error) {
-            return;
-        }
-        match Kind::from_word(object.kind) {
-            Some(kind) => {
-                let before = self.before.remove(&Key::new(kind, object.namespace, object.name));
-                match before {
-                    Some(policy) => self.keep(policy),
-                    None => self.add(closed(kind, object)),
+            Ok(Some(Document { policy, findings, .. })) => {
+                match findings.valid().map(|found| found.into_iter().next()) {
+                    Ok(None) => return self.keep(key, object.json.into(), policy),
+                    Ok(Some(error)) | Err(error) => error,
                 }
             }
-            None => {}
+            Err(error) => error,
+        };
+        self.rejected.push((object.key(), error.to_string()));
+        match last {
+            _ if is_about_target(&error) => {}
+            Some((text, policy)) => self.keep(key, Arc::clone(text), policy.clone()),
+            None => self.add(closed(kind, object)),
         }
     }
 
-    fn keep(&mut self, policy: Policy) {
-        self.good.insert(policy.key(), policy.clone());
+    fn keep(&mut self, key: Key, text: Arc<str>, policy: Policy) {
+        self.good.insert(key, (text, policy.clone()));
         self.add(policy);
     }
 

@@ -43,6 +43,7 @@ impl AtEdge {
             tunnelling: None,
             workers: Workers::here(),
             network: NetworkNamespace::own(),
+            finder: None,
         };
         let instance = Instance::new(limits, surroundings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

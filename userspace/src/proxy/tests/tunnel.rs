@@ -49,6 +49,7 @@ impl Half {
             tunnelling: Some(tunnelling),
             workers: Workers::here(),
             network: NetworkNamespace::own(),
+            finder: None,
         };
         let instance = Instance::new(limits, surroundings);
         let listening = instance.serve(std::net::TcpListener::bind(at).unwrap(), entry).unwrap();
@@ -432,6 +433,7 @@ async fn plain_text_where_it_is_not_taken_is_refused() {
         tunnelling: None,
         workers: Workers::here(),
         network: NetworkNamespace::own(),
+        finder: None,
     };
     let instance = Instance::new(LIMITS, surroundings);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

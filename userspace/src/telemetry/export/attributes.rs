@@ -46,20 +46,20 @@ impl Attributes {
 }
 
 /// What all spans and records of a workload have in common.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Resource(Wire);
 
 impl Resource {
     /// What is known of a workload; what was configured goes before that.
     pub(super) fn of(own: &Own, configured: &[(String, String)]) -> Self {
         let namespace = own.namespace();
-        let service = own.identity.as_ref().map_or(own.name.as_str(), Identity::service_account);
+        let service = own.identity.as_ref().map_or(own.pod(), Identity::service_account);
         let known = [
             ("service.name", Some(service)),
             ("service.namespace", namespace),
             ("service.instance.id", Some(own.name.as_str())),
             ("k8s.namespace.name", namespace),
-            ("k8s.pod.name", Some(own.name.as_str())),
+            ("k8s.pod.name", Some(own.pod())),
         ];
         let mut attributes = Attributes::default();
         for (key, value) in known {
@@ -76,8 +76,8 @@ impl Resource {
     }
 
     /// As it is sent.
-    pub(super) fn wire(&self) -> Option<Wire> {
-        Some(self.0.clone())
+    pub(super) fn wire(self) -> Option<Wire> {
+        Some(self.0)
     }
 }
 

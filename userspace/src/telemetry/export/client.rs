@@ -1,7 +1,6 @@
 //! OTLP over gRPC and over HTTP: one message, one answer.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderName, RETRY_AFTER, USER_AGENT};
@@ -20,29 +19,14 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::super::line::Event;
 use super::connect::Connector;
 use super::{ExportProtocol, ExportSettings};
-use crate::model::Exchange;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of an answer that are read.
 const ANSWER: usize = 64 << 10;
 const AGENT: &str = concat!("sidestep/", env!("CARGO_PKG_VERSION"));
-
-/// What is to be exported.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) spans: Vec<Arc<Exchange>>,
-    pub(super) records: Vec<Event>,
-}
-
-impl Batch {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.spans.is_empty() && self.records.is_empty()
-    }
-}
 
 /// One message.
 #[derive(Clone, Debug)]

@@ -29,7 +29,14 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) async fn run(&mut self, client: &mut Client, request: &Request, shared: &Shared) -> Outcome {
+    /// Tries until the message is taken or given up; `failed` is called for every attempt that did not succeed.
+    pub(super) async fn run(
+        &mut self,
+        client: &mut Client,
+        request: &Request,
+        shared: &Shared,
+        failed: impl Fn(),
+    ) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -43,7 +50,7 @@ impl Delivery {
                 Err(Failure::Later { after, why }) => (after, why, true),
                 Err(Failure::Refused { why }) => (None, why, false),
             };
-            shared.failed();
+            failed();
             if !std::mem::replace(&mut self.failing, true) {
                 tracing::warn!(
                     error = why,

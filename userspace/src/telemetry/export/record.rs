@@ -1,23 +1,31 @@
 //! A line of the access log as an OTLP log record.
 
+use std::sync::Arc;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
 
-use super::super::line::{Event, Value, value};
+use super::super::line::{Event, Line, Value, value};
+use super::super::teller::Teller;
 use super::super::workload::Own;
 use super::attributes::{Attributes, Resource, scope};
 use super::client::Request;
 use super::span::nanoseconds;
 use crate::model::Field;
 
-/// The message that exports these lines.
-pub(super) fn request(resource: &Resource, own: &Own, events: &[Event]) -> Request {
-    let log_records = events.iter().map(|event| record(event, own)).collect();
-    let scope_logs = vec![ScopeLogs { scope: scope(), log_records, ..ScopeLogs::default() }];
-    let of_resource = ResourceLogs { resource: resource.wire(), scope_logs, ..ResourceLogs::default() };
-    Request::Records(ExportLogsServiceRequest { resource_logs: vec![of_resource] })
+/// The message that exports these lines, workload by workload.
+pub(super) fn request(configured: &[(String, String)], groups: &[(Arc<Teller>, Vec<Line>)]) -> Request {
+    let of_workload = |(teller, lines): &(Arc<Teller>, Vec<Line>)| {
+        let log_records = lines.iter().map(|line| record(&line.event, &teller.own)).collect();
+        ResourceLogs {
+            resource: Resource::of(&teller.own, configured).wire(),
+            scope_logs: vec![ScopeLogs { scope: scope(), log_records, ..ScopeLogs::default() }],
+            ..ResourceLogs::default()
+        }
+    };
+    Request::Records(ExportLogsServiceRequest { resource_logs: groups.iter().map(of_workload).collect() })
 }
 
 fn record(event: &Event, own: &Own) -> LogRecord {
@@ -73,8 +81,6 @@ fn body(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::super::samples::{asked, unreachable};
     use super::super::attributes::shown;
     use super::*;

@@ -9,6 +9,8 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
+use super::super::teller::Teller;
+use super::Spanned;
 use super::attributes::{Attributes, Resource, scope};
 use super::client::Request;
 use crate::model::{Direction, Exchange, Flags, Identity, RequestKind};
@@ -17,12 +19,17 @@ use crate::model::{Direction, Exchange, Flags, Identity, RequestKind};
 const PATH: usize = 2048;
 const TEXT: usize = 256;
 
-/// The message that exports these requests.
-pub(super) fn request(resource: &Resource, exchanges: &[Arc<Exchange>]) -> Request {
-    let spans = exchanges.iter().map(|exchange| span(exchange)).collect();
-    let scope_spans = vec![ScopeSpans { scope: scope(), spans, ..ScopeSpans::default() }];
-    let of_resource = ResourceSpans { resource: resource.wire(), scope_spans, ..ResourceSpans::default() };
-    Request::Spans(ExportTraceServiceRequest { resource_spans: vec![of_resource] })
+/// The message that exports these requests, workload by workload.
+pub(super) fn request(configured: &[(String, String)], groups: &[(Arc<Teller>, Vec<Spanned>)]) -> Request {
+    let of_workload = |(teller, spans): &(Arc<Teller>, Vec<Spanned>)| {
+        let spans = spans.iter().map(|spanned| span(&spanned.exchange)).collect();
+        ResourceSpans {
+            resource: Resource::of(&teller.own, configured).wire(),
+            scope_spans: vec![ScopeSpans { scope: scope(), spans, ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }
+    };
+    Request::Spans(ExportTraceServiceRequest { resource_spans: groups.iter().map(of_workload).collect() })
 }
 
 /// Nanoseconds since 1970.

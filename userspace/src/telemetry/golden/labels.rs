@@ -171,6 +171,16 @@ impl Labels {
             && both(self.service.as_ref(), view.service, |one, other| one.hostname == other.hostname)
     }
 
+    /// Whether they are of requests that were answered with 5xx or not at all.
+    pub(super) const fn failed(&self) -> bool {
+        matches!(self.outcome.status, Some(0 | 500..))
+    }
+
+    /// Whether they are of requests that policy refused.
+    pub(super) fn denied(&self) -> bool {
+        self.outcome.flags.has(Flag::Denied)
+    }
+
     /// Writes them, each with a comma behind it.
     pub(super) fn write(&self, own: &Own, out: &mut String) {
         let Outcome { direction, protocol, status, grpc_status, flags } = self.outcome;
@@ -183,7 +193,7 @@ impl Labels {
             peer.map(|peer| peer.name.as_str()),
             peer.map(|peer| &peer.identity).or(identity_of_peer).map(Identity::namespace),
         );
-        let ours = (Some(own.name.as_str()), own.namespace());
+        let ours = (Some(own.pod()), own.namespace());
         let (reporter, source, destination) = match direction {
             Direction::Outbound => ("source", ours, theirs),
             Direction::Inbound => ("destination", theirs, ours),

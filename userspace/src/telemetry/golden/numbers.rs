@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::model::{Ended, Exchange};
 
 /// Upper bounds of all histograms, in thousandths: Envoy's, and so Istio's, for milliseconds and bytes alike.
-pub(super) const BOUNDS: [u64; 19] = [
+pub(in super::super) const BOUNDS: [u64; 19] = [
     500,
     1_000,
     5_000,
@@ -42,6 +42,11 @@ impl Histogram {
         let bucket = BOUNDS.partition_point(|bound| *bound < value);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// Counts of each bucket.
+    pub(super) fn buckets(&self) -> [u64; BOUNDS.len() + 1] {
+        self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed))
     }
 
     /// Counts up to each bound, then in all.

@@ -1,12 +1,14 @@
 //! Lines as they are read by people and machines.
 
 use super::super::samples;
+use super::super::workload::Own;
 use super::*;
 use crate::model::{Decided, RuleName, Ruling};
 
 fn line(format: Format, selected: Option<Vec<Field>>, event: &Event) -> String {
     let mut out = String::new();
-    Lines::new(Own::named("web"), format, selected).write(&mut out, event);
+    let teller = Arc::new(Teller::new(Own::named("web")));
+    Lines::new(format, selected).write(&mut out, &Line { teller, event: event.clone() });
     out
 }
 

@@ -9,8 +9,8 @@ use http::Version;
 use super::super::workload::Own;
 use super::Event;
 use crate::model::{
-    Answer, Decided, Ended, Exchange, Fault, Field, Flags, Identity, Protocol, RequestKind, RuleName, Ruling,
-    Service, Span, SpanId, Tier, TraceId,
+    Answer, Decided, Ended, Exchange, Fault, Field, Flags, Identity, Protocol, RequestKind, Service, Span,
+    SpanId, Tier, TraceId,
 };
 
 /// The value of a field.
@@ -60,9 +60,9 @@ fn of_connection(field: Field, ended: &Ended) -> Value<'_> {
         Field::Verdict => Value::Word(ended.verdict.word()),
         Field::Reason => Value::Word(ended.reason.word()),
         Field::Connection => Value::or_null(ended.connection.map(Value::Number)),
-        Field::Policy => Value::policy(ended.decided.as_deref()),
-        Field::WouldBe => Value::would_be(ended.decided.as_deref()),
-        Field::Audit => Value::audit(ended.decided.as_deref()),
+        Field::Policy => Value::told(ended.decided.as_deref().and_then(Decided::policy)),
+        Field::WouldBe => Value::told(ended.decided.as_deref().and_then(Decided::would_be)),
+        Field::Audit => Value::told(ended.decided.as_deref().and_then(Decided::audit)),
         Field::Tier => Value::Word(ended.tier.word()),
         Field::Protocol => Value::or_null(ended.protocol.map(Protocol::word).map(Value::Word)),
         Field::Sni => Value::text(ended.sni.as_deref(), HOST),
@@ -107,9 +107,9 @@ fn of_request(field: Field, exchange: &Exchange) -> Value<'_> {
         }
         Field::Upstream => Value::or_null(exchange.upstream.map(|address| Value::Address(address.0))),
         Field::Connection => Value::or_null(exchange.connection.map(Value::Number)),
-        Field::Policy => Value::policy(exchange.decided.as_deref()),
-        Field::WouldBe => Value::would_be(exchange.decided.as_deref()),
-        Field::Audit => Value::audit(exchange.decided.as_deref()),
+        Field::Policy => Value::told(exchange.decided.as_deref().and_then(Decided::policy)),
+        Field::WouldBe => Value::told(exchange.decided.as_deref().and_then(Decided::would_be)),
+        Field::Audit => Value::told(exchange.decided.as_deref().and_then(Decided::audit)),
         Field::Tier => Value::Word(Tier::Http.word()),
         Field::Protocol => Value::Word(protocol(exchange)),
         Field::Method => Value::text(Some(request.method.as_str()), METHOD),
@@ -185,29 +185,8 @@ impl<'a> Value<'a> {
         Self::or_null(service.map(|service| Self::name(&service.hostname)))
     }
 
-    /// The rule that decided.
-    fn policy(decided: Option<&Decided>) -> Self {
-        match decided.map(|decided| &decided.ruling) {
-            None | Some(Ruling::Allowed(None)) => Self::Null,
-            Some(Ruling::Denied(None)) => Self::Word("none"),
-            Some(Ruling::Allowed(Some(rule)) | Ruling::Denied(Some(rule))) => Self::rule(rule),
-        }
-    }
-
-    /// What would hold if what is tried did.
-    fn would_be(decided: Option<&Decided>) -> Self {
-        let Some(ruling) = decided.and_then(|decided| decided.would_be.as_ref()) else { return Self::Null };
-        let effect = if ruling.is_allowed() { "allowed" } else { "denied" };
-        let text = ruling.rule().map_or_else(|| format!("{effect}:none"), |rule| format!("{effect}:{rule}"));
-        Self::Text(text.into(), NAME)
-    }
-
-    fn audit(decided: Option<&Decided>) -> Self {
-        Self::or_null(decided.and_then(|decided| decided.audited.as_ref()).map(Self::rule))
-    }
-
-    fn rule(rule: &RuleName) -> Self {
-        Self::Text(rule.to_string().into(), NAME)
+    fn told(text: Option<String>) -> Self {
+        Self::or_null(text.map(|text| Self::Text(text.into(), NAME)))
     }
 
     fn error(fault: Option<&Fault>) -> Self {

@@ -113,6 +113,12 @@ impl Collected {
     pub(super) fn add(&self, source: Arc<dyn Source>) {
         self.sources.write().unwrap_or_else(PoisonError::into_inner).push(source);
     }
+
+    /// What all sources say now.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        sources.iter().flat_map(|source| source.rows()).collect()
+    }
 }
 
 impl fmt::Debug for Collected {
@@ -130,10 +136,8 @@ impl Collector for Collected {
     fn collect(&self) -> Vec<MetricFamily> {
         // Made anew each time: a counter of prometheus cannot be set to what another counter stands at.
         let Ok(families) = Families::new() else { return Vec::new() };
-        for source in self.sources.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            for row in source.rows() {
-                families.add(row);
-            }
+        for row in self.rows() {
+            families.add(row);
         }
         families.all().into_iter().flat_map(Collector::collect).collect()
     }

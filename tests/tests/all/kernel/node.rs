@@ -1,0 +1,164 @@
+//! One agent serves the pods of a node, each by an instance of its own.
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use sidestep_tests::mesh::{NAMESPACE, identity};
+use sidestep_tests::{Node, Pod, eventually, leftovers, needs_capture};
+
+use crate::ask::{accepted, connect, echo, eventually_dials};
+
+/// Two pods of a node, `web` and `db`, that run.
+fn pair(node: &Node) -> (Pod, Pod) {
+    let (web, db) = Pod::pair();
+    node.runs(&web, "web");
+    node.runs(&db, "db");
+    (web, db)
+}
+
+/// A policy of the namespace of the pods.
+fn policy(kind: &str, name: &str, spec: serde_json::Value) -> serde_json::Value {
+    json!({
+        "apiVersion": "security.istio.io/v1", "kind": kind,
+        "metadata": { "namespace": NAMESPACE, "name": name }, "spec": spec,
+    })
+}
+
+#[test]
+fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
+    needs_capture!();
+    let node = Node::new();
+    let (web, db) = pair(&node);
+    let app = echo(&db, "app", db.v4(8080), "");
+    let agent = node.agent();
+    agent.serves("web");
+    agent.serves("db");
+    let dialled = connect(&web, &db.v4(8080).to_string());
+    assert_eq!(dialled.read, "app\n", "{dialled:?}");
+    assert_eq!(dialled.peer, Some(db.v4(8080)), "the original destination is shown");
+    let (_, seen, _) = accepted(&app);
+    assert_eq!(seen.map(|peer| peer.ip()), Some(web.v4(0).ip()), "the app sees the real client");
+    let out = agent
+        .log
+        .expect("the connection of web", |line| line.workload == "shop/web" && line.direction == "outbound");
+    assert_eq!(out.tier, "tunnel", "{out:?}");
+    assert_eq!(out.destination_principal.as_deref(), Some(&*identity("db")));
+    let inbound = agent
+        .log
+        .expect("the connection to db", |line| line.workload == "shop/db" && line.direction == "inbound");
+    assert_eq!(inbound.source_principal.as_deref(), Some(&*identity("web")));
+}
+
+#[test]
+fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_there() {
+    needs_capture!();
+    let node = Node::new();
+    let (web, db) = pair(&node);
+    let _app = echo(&db, "app", db.v4(8080), "");
+    let agent = node.agent();
+    agent.serves("web");
+    agent.serves("db");
+    let address = db.v4(8080).to_string();
+    assert_eq!(connect(&web, &address).read, "app\n");
+    node.api.put(policy(
+        "AuthorizationPolicy",
+        "nobody",
+        json!({ "selector": { "matchLabels": { "app": "db" } }, "action": "DENY", "rules": [{}] }),
+    ));
+    eventually_dials("web is denied", &web, &address, |dialled| dialled.read.is_empty());
+    node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
+    eventually_dials("web is let in again", &web, &address, |dialled| dialled.read == "app\n");
+}
+
+#[test]
+fn a_pod_that_is_not_to_be_served_any_more_is_let_go_and_nothing_stays_of_it() {
+    needs_capture!();
+    let node = Node::new();
+    let (web, db) = pair(&node);
+    let _app = echo(&db, "app", db.v4(8080), "");
+    let agent = node.agent();
+    agent.serves("web");
+    assert_eq!(leftovers::pins(&format!("{NAMESPACE}.web")).len(), 1);
+    node.api.put(node.object(&web, "web", json!({ "annotations": { "sidestep.io/mode": "disabled" } })));
+    eventually("its pins are gone", || {
+        let pins = leftovers::pins(&format!("{NAMESPACE}.web"));
+        if pins.is_empty() { Ok(()) } else { Err(pins) }
+    });
+    // Not through the tunnel: who is not served has no identity.
+    assert_eq!(connect(&web, &db.v4(8080).to_string()).read, "app\n");
+}
+
+#[test]
+fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
+    needs_capture!();
+    let node = Node::new();
+    let (web, _db) = pair(&node);
+    let agent = node.agent();
+    agent.serves("web");
+    agent.serves("db");
+    node.want(false);
+    assert!(agent.process.stop(Signal::SIGTERM).success(), "{}", agent.process.stderr());
+    for name in ["shop.web", "shop.db", "node"] {
+        assert_eq!(leftovers::pins(name), Vec::<String>::new());
+    }
+    drop(web);
+}
+
+#[test]
+fn a_pod_stays_captured_while_its_agent_is_replaced_and_is_served_by_the_next() {
+    needs_capture!();
+    let node = Node::new();
+    let (web, db) = pair(&node);
+    let _app = echo(&db, "app", db.v4(8080), "");
+    let address = db.v4(8080).to_string();
+    let first = node.agent();
+    first.serves("web");
+    first.serves("db");
+    first.process.kill();
+    // Nobody is there: captured connections are refused and never bypass.
+    let refused = connect(&web, &address);
+    assert_eq!(refused.refused.as_deref(), Some("ECONNREFUSED"), "{refused:?}");
+    let second = node.agent();
+    second.serves("web");
+    second.serves("db");
+    assert_eq!(connect(&web, &address).read, "app\n");
+    // The third takes over while the second serves.
+    let third = node.successor();
+    third.serves("web");
+    third.serves("db");
+    assert_eq!(connect(&web, &address).read, "app\n");
+    third.log.expect("the third carries it", |line| line.workload == "shop/web" && line.tier == "tunnel");
+    assert!(second.process.stop(Signal::SIGTERM).success(), "{}", second.process.stderr());
+    assert_eq!(connect(&web, &address).read, "app\n");
+}
+
+#[test]
+fn the_plugin_returns_when_the_pod_is_captured() {
+    needs_capture!();
+    let node = Node::new();
+    let (web, db) = Pod::pair();
+    let _app = echo(&db, "app", db.v4(8080), "");
+    let agent = node.agent();
+    for (pod, name) in [(&web, "web"), (&db, "db")] {
+        // As the API server has it before the kubelet has told of its addresses.
+        let mut object = node.object(pod, name, json!({}));
+        object["status"] = json!({ "phase": "Pending" });
+        node.api.put(object);
+        for _twice in 0..2 {
+            let answer = node.plugin("ADD", pod, name);
+            assert!(answer.status.success(), "{answer:?}\n{}", agent.process.stderr());
+        }
+        assert_eq!(leftovers::pins(&format!("{NAMESPACE}.{name}")).len(), 1);
+    }
+    let pods = [(&web, "web"), (&db, "db")];
+    pods.into_iter().for_each(|(pod, name)| node.runs(pod, name));
+    eventually_dials("through the tunnel", &web, &db.v4(8080).to_string(), |dialled| dialled.read == "app\n");
+    for (pod, name) in pods {
+        assert!(node.plugin("CHECK", pod, name).status.success());
+        assert!(node.plugin("DEL", pod, name).status.success());
+        eventually("nothing stays of the pod", || {
+            let pins = leftovers::pins(&format!("{NAMESPACE}.{name}"));
+            if pins.is_empty() { Ok(()) } else { Err(pins) }
+        });
+        node.api.delete("Pod", NAMESPACE, name);
+    }
+}
