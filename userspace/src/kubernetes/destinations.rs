@@ -15,7 +15,7 @@ use super::lookup::{Target, look_up};
 use super::neighbour::{Clerk, Neighbour};
 use super::resources::Resources;
 use super::routes::Routes;
-use super::server::Server;
+use super::server::{Failure, Server};
 use super::service::{Board, View, follow_target};
 use super::{Mesh, Settings};
 use crate::model::{Destination, OriginalDst};
@@ -61,7 +61,7 @@ struct Followed {
 }
 
 /// What became of a lookup.
-type Answer = (IpAddr, Result<Option<Target>, String>);
+type Answer = (IpAddr, Result<Option<Target>, Failure>);
 
 /// Keeps what is known, and publishes it.
 pub(super) struct Destinations {
@@ -203,7 +203,7 @@ impl Destinations {
         }
     }
 
-    fn looked_up(&mut self, address: IpAddr, result: Result<Option<Target>, String>) {
+    fn looked_up(&mut self, address: IpAddr, result: Result<Option<Target>, Failure>) {
         match result {
             Ok(Some(target)) => {
                 if let Some(waiting) = self.waiting.get_mut(&address) {
@@ -225,7 +225,6 @@ impl Destinations {
             }
             Err(error) => {
                 debug!(%address, %error, "the API server could not be asked who has an address");
-                self.server.contact.failed(&error);
                 self.answer(address, Found::Unreachable);
             }
         }

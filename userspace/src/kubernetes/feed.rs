@@ -63,6 +63,7 @@ impl Feed {
         let (resources_in, resources) = watch::channel(Arc::new(Resources::default()));
         tasks.spawn(follow_resources(Arc::clone(&server), interest_out, neighbours_out, resources_in));
 
+        let desk = Desk::open(&mut tasks, Arc::clone(&server), &settings, pods.clone());
         let (mesh_in, mesh) = watch::channel(Arc::new(Mesh::default()));
         let (destinations, asks) = mpsc::channel(destinations::ASKS);
         let keeper = Destinations::new(
@@ -74,7 +75,6 @@ impl Feed {
         );
         tasks.spawn(keeper.run(asks));
 
-        let desk = Desk::open(&mut tasks, Arc::clone(&server));
         Ok(Self { server, pods, mesh, interest, destinations, desk, _tasks: tasks })
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::follow::Place;
 use super::loose::{IP_ADDRESSES, Loose, PODS, SERVICES};
 use super::neighbour::Neighbour;
-use super::server::Server;
+use super::server::{Failure, Server};
 
 /// What can be followed because somebody talks to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ pub(super) fn pods_at(address: IpAddr) -> String {
 }
 
 /// Who has an address.
-pub(super) async fn look_up(server: &Server, address: IpAddr) -> Result<Option<Target>, String> {
+pub(super) async fn look_up(server: &Server, address: IpAddr) -> Result<Option<Target>, Failure> {
     let select = |fields: &str| ListParams::default().fields(fields).limit(100);
     let (services, pods) = (SERVICES.api(server.client(), None), PODS.api(server.client(), None));
     let (by_address, running) = (select(&format!("spec.clusterIP={address}")), select(&pods_at(address)));
@@ -61,7 +61,7 @@ struct Parent {
 
 /// Services can be selected by their first address only; those of the other family are objects of their own since
 /// Kubernetes 1.33. Where there are none, or where they are not shown to us, nothing is known of them.
-async fn second_address(server: &Server, address: IpAddr) -> Result<Option<Target>, String> {
+async fn second_address(server: &Server, address: IpAddr) -> Result<Option<Target>, Failure> {
     let api = IP_ADDRESSES.api(server.client(), None);
     let name = address.to_string();
     let Ok(Some(object)) = server.ask(api.get(&name)).await else { return Ok(None) };

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{ApiResource, DynamicResourceScope};
 use kube::{Api, Client, Resource};
-use serde::{Deserialize, Deserializer};
+use serde::ser::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 /// A kind of objects.
@@ -62,6 +63,8 @@ pub(super) const ENDPOINT_SLICES: Kind =
 /// Addresses of services, by themselves.
 pub(super) const IP_ADDRESSES: Kind =
     Kind { group: "networking.k8s.io", version: "v1", kind: "IPAddress", plural: "ipaddresses" };
+/// Events.
+pub(super) const EVENTS: Kind = Kind { group: "", version: "v1", kind: "Event", plural: "events" };
 /// DaemonSets.
 pub(super) const DAEMON_SETS: Kind =
     Kind { group: "apps", version: "v1", kind: "DaemonSet", plural: "daemonsets" };
@@ -104,6 +107,15 @@ impl Loose {
     /// One of its annotations.
     pub(super) fn annotation(&self, name: &str) -> Option<&str> {
         self.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+    }
+}
+
+/// Written as it is told to the server: what is in it is ours.
+impl Serialize for Loose {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut whole = self.rest.as_object().cloned().unwrap_or_default();
+        whole.insert("metadata".to_owned(), serde_json::to_value(&self.metadata).map_err(S::Error::custom)?);
+        whole.serialize(serializer)
     }
 }
 

@@ -40,6 +40,11 @@ const FOR_DESTINATIONS: [Kind; 3] = [
     },
 ];
 
+/// The kind with this name.
+pub(super) fn kind_named(name: &str) -> Option<Kind> {
+    FOR_WORKLOADS.into_iter().chain(FOR_DESTINATIONS).find(|kind| kind.kind == name)
+}
+
 /// The resources of the namespaces that matter.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resources {

@@ -44,23 +44,56 @@ impl Server {
     pub(super) async fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<Option<T>, String> {
+    ) -> Result<Option<T>, Failure> {
         match tokio::time::timeout(self.pace.answer, question).await {
             Ok(Ok(answer)) => {
                 self.contact.answered();
                 Ok(Some(answer))
             }
-            Ok(Err(error)) => match Meaning::of(&error) {
-                Meaning::NotFound => {
-                    self.contact.answered();
-                    Ok(None)
+            Ok(Err(error)) => {
+                let meaning = Meaning::of(&error);
+                let code = match &error {
+                    kube::Error::Api(status) => Some(status.code),
+                    _ => None,
+                };
+                match meaning {
+                    Meaning::NotFound => {
+                        self.contact.answered();
+                        return Ok(None);
+                    }
+                    Meaning::Unreachable => self.contact.failed(&chain(&error)),
+                    Meaning::Gone | Meaning::Refused => {}
                 }
-                _ => Err(chain(&error)),
-            },
+                Err(Failure { meaning, code, text: chain(&error) })
+            }
             Err(_late) => {
-                Err(format!("expected an answer of the API server within {:?}, found none", self.pace.answer))
+                let text = format!("expected an answer within {:?}, found none", self.pace.answer);
+                self.contact.failed(&text);
+                Err(Failure { meaning: Meaning::Unreachable, code: None, text })
             }
         }
+    }
+}
+
+/// Why the API server did not do what it was asked for.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) meaning: Meaning,
+    /// The status that it answered with.
+    pub(super) code: Option<u16>,
+    pub(super) text: String,
+}
+
+impl Failure {
+    /// What was to be sent could not be written.
+    pub(super) fn ours(error: impl std::fmt::Display) -> Self {
+        Self { meaning: Meaning::Refused, code: None, text: error.to_string() }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)
     }
 }
 

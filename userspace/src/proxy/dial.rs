@@ -88,12 +88,17 @@ impl Dial<'_> {
             None => self.instance.socket(Domain::for_address(self.upstream.0))?,
         };
         if source == Source::Spread {
-            // The port is chosen at connect(), when the whole four-tuple is known (ip(7), since Linux 4.2).
-            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-            socket.bind(&SocketAddr::new(IpAddr::V4(next_spread()), 0).into())?;
+            spread(&socket)?;
         }
         Ok(socket)
     }
+}
+
+/// Has a dial start from another address of 127.199.0.0/16.
+fn spread(socket: &Socket) -> io::Result<()> {
+    // The port is chosen at connect(), when the whole four-tuple is known (ip(7), since Linux 4.2).
+    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(&SocketAddr::new(IpAddr::V4(next_spread()), 0).into())
 }
 
 /// Resolves when whoever is at the other end of `stream` has reset it.
@@ -170,7 +175,8 @@ mod tests {
         let upstream = listener.local_addr().unwrap();
         let mut seen = Vec::new();
         for _ in 0..3 {
-            let socket = open(None, upstream, Source::Spread).unwrap();
+            let socket = socket(Domain::IPV4).unwrap();
+            spread(&socket).unwrap();
             let dialled = connect(socket, upstream).await.unwrap();
             let (_, peer) = listener.accept().await.unwrap();
             assert_eq!(peer, dialled.local_addr().unwrap());
