@@ -19,16 +19,32 @@ use sidestep_abi::handoff::{Role, StageKey};
 use sidestep_abi::verdict::{Direction, Reason, Tally, Verdict};
 
 use crate::kernel::{of_family, read_words};
-use crate::maps::STAGE;
+use crate::maps::{STAGE, STAGES, Stage};
 use crate::{count, note};
 
-/// Stages, claims and withdraws handoffs.
+/// Stages, claims and withdraws the handoffs of one workload.
 #[sock_ops]
 pub(crate) fn sidestep_handoff(ctx: SockOpsContext) -> u32 {
+    follow(&ctx, |_| Some(&STAGE))
+}
+
+/// Does the same for the sockets of an agent that serves many workloads, each in its own namespace and on its own stage: none
+/// can take another's room.
+#[sock_ops]
+pub(crate) fn sidestep_node_handoff(ctx: SockOpsContext) -> u32 {
+    follow(&ctx, |ctx| {
+        // SAFETY: a stage is freed a grace period after it was taken off the map.
+        unsafe { STAGES.get(&netns_cookie(ctx)) }
+    })
+}
+
+/// Does what the moment asks for, on the stage that belongs to the socket.
+#[inline(always)]
+fn follow<'a>(ctx: &SockOpsContext, on: impl Fn(&SockOpsContext) -> Option<&'a Stage>) -> u32 {
     match ctx.op() {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => stage(&ctx),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => claim(&ctx),
-        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => withdraw(&ctx),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => stage(ctx, on),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => claim(ctx, on),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => withdraw(ctx, on),
         _ => {}
     }
     1
@@ -36,10 +52,11 @@ pub(crate) fn sidestep_handoff(ctx: SockOpsContext) -> u32 {
 
 /// The connecting socket's note goes to the stage.
 #[inline(always)]
-fn stage(ctx: &SockOpsContext) {
+fn stage<'a>(ctx: &SockOpsContext, on: impl Fn(&SockOpsContext) -> Option<&'a Stage>) {
     // SAFETY: a socket of the hook's.
     let Some(handoff) = socket(ctx).and_then(|socket| unsafe { note::read(socket) }) else { return };
-    if STAGE.insert(StageKey::connecting(ctx), handoff, 0).is_err() {
+    let staged = on(ctx).is_some_and(|stage| stage.insert(StageKey::connecting(ctx), handoff, 0).is_ok());
+    if !staged {
         // Without its note an outbound connection is refused by the instance. An inbound one goes on: the app takes the
         // instance for its client.
         let (direction, verdict) = if handoff.role == Role::Client as u8 {
@@ -55,12 +72,13 @@ fn stage(ctx: &SockOpsContext) {
 
 /// The staged note goes to the accepted socket.
 #[inline(always)]
-fn claim(ctx: &SockOpsContext) {
+fn claim<'a>(ctx: &SockOpsContext, on: impl Fn(&SockOpsContext) -> Option<&'a Stage>) {
+    let Some(stage) = on(ctx) else { return };
     let key = StageKey::accepted(ctx);
-    let Some(staged) = STAGE.get_ptr(key) else { return };
+    let Some(staged) = stage.get_ptr(key) else { return };
     // SAFETY: nobody changes a staged note; the entry is freed after a grace period.
     let handoff = unsafe { *staged };
-    let _gone = STAGE.remove(key);
+    let _gone = stage.remove(key);
     // SAFETY: a socket of the hook's.
     if socket(ctx).is_some_and(|socket| unsafe { note::write(socket, handoff) }) {
         count::tally(Tally::Captures);
@@ -71,8 +89,8 @@ fn claim(ctx: &SockOpsContext) {
 
 /// The connecting socket closed: its note, if it is still on the stage, belongs to nobody.
 #[inline(always)]
-fn withdraw(ctx: &SockOpsContext) {
-    if STAGE.remove(StageKey::connecting(ctx)).is_ok() {
+fn withdraw<'a>(ctx: &SockOpsContext, on: impl Fn(&SockOpsContext) -> Option<&'a Stage>) {
+    if on(ctx).is_some_and(|stage| stage.remove(StageKey::connecting(ctx)).is_ok()) {
         count::tally(Tally::Withdrawn);
     }
 }
@@ -103,11 +121,17 @@ impl Connection for StageKey {
     }
 }
 
+/// The cookie of the socket's network namespace.
+#[inline(always)]
+fn netns_cookie(ctx: &SockOpsContext) -> u64 {
+    // SAFETY: takes the context, returns a number.
+    unsafe { bpf_get_netns_cookie(ctx.ops.cast::<c_void>()) }
+}
+
 #[inline(always)]
 fn key(ctx: &SockOpsContext, source: (Address, u16), destination: (Address, u16)) -> StageKey {
     StageKey {
-        // SAFETY: takes the context, returns a number.
-        netns_cookie: unsafe { bpf_get_netns_cookie(ctx.ops.cast::<c_void>()) },
+        netns_cookie: netns_cookie(ctx),
         source: source.0,
         destination: destination.0,
         source_port: source.1,

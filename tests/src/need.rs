@@ -51,6 +51,8 @@ pub enum Need {
     ForeignHttp2,
     /// Python and its packages `grpcio` and `websockets`, in a directory named by `SIDESTEP_HTTP_PACKAGES`.
     ForeignHttp,
+    /// Python with Helm's engine and the schemas of Kubernetes, in a directory named by `SIDESTEP_KUBERNETES`.
+    KubernetesSchemas,
 }
 
 impl Need {
@@ -85,6 +87,9 @@ impl Need {
             }),
             Self::ForeignHttp2 => python("SIDESTEP_H2", &["h2"]),
             Self::ForeignHttp => python("SIDESTEP_HTTP_PACKAGES", &["grpc", "websockets"]),
+            Self::KubernetesSchemas => {
+                python("SIDESTEP_KUBERNETES", &["helm_python", "kubernetes_validate", "yaml"])
+            }
             Self::Rotel => {
                 let binary = std::env::var_os("SIDESTEP_ROTEL").map(PathBuf::from);
                 let there = binary.is_some_and(|binary| binary.is_file());

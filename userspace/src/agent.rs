@@ -1,7 +1,8 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `node`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`: one file per command
+//! - `run`, `sidecar`, `node`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`, `inject`, `webhook`:
+//!   one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `host`: what a process has once, however many workloads it serves
 //! - `serving`: a workload being served, from start to drain
@@ -30,6 +31,7 @@ mod follower;
 mod foreign;
 mod host;
 mod identity;
+mod inject;
 mod iptables;
 mod lint;
 mod listeners;
@@ -43,6 +45,7 @@ mod run;
 mod scope;
 mod serving;
 mod sidecar;
+mod webhook;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -100,6 +103,10 @@ fn perform(command: Command) -> Result<ExitCode> {
             let PolicyCommand::Lint(args) = &args.command;
             Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Inject(args) => {
+            Ok(if inject::print(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Webhook(args) => complete(webhook::serve(args)).map(|()| ExitCode::SUCCESS),
     }
 }
 

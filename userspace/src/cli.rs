@@ -9,12 +9,14 @@ mod certs;
 mod choice;
 mod cni;
 mod explain;
+mod inject;
 mod maintain;
 mod node;
 mod overrides;
 mod policy;
 mod run;
 mod sidecar;
+mod webhook;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -24,6 +26,7 @@ pub use capture::{CaptureArgs, ForeignProxy};
 pub use certs::CertsArgs;
 pub use cni::CniArgs;
 pub use explain::{ConnectionsArgs, Destination, ExplainArgs, Header, RunningArgs, Who};
+pub use inject::InjectArgs;
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
 pub use node::NodeArgs;
 pub use overrides::Overrides;
@@ -31,6 +34,7 @@ pub use overrides::Overrides;
 pub use policy::{LintArgs, PolicyArgs, PolicyCommand};
 pub use run::{CommandLine, RunArgs};
 pub use sidecar::SidecarArgs;
+pub use webhook::WebhookArgs;
 
 /// Exit status for a configuration that is not valid (`EX_CONFIG` of sysexits.h). Wrong usage exits with 2.
 pub const EXIT_CONFIG: u8 = 78;
@@ -45,7 +49,7 @@ pub struct Cli {
 
     /// What to log on standard error: a level, or levels by module
     ///
-    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `connections`, `explain` and `policy`, so
+    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `connections`, `explain`, `policy` and `inject`, so
     /// that output stays readable, and info for all else.
     #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
     log: Option<String>,
@@ -113,6 +117,16 @@ pub enum Command {
     Connections(ConnectionsArgs),
     /// Look at policies before they are in force
     Policy(PolicyArgs),
+    /// Print manifests with the sidecar in their pods
+    ///
+    /// Pods, and the templates of Deployments, StatefulSets, DaemonSets, Jobs and CronJobs, get it as a native sidecar
+    /// (Kubernetes 1.29 and later). A document in which nothing changes stays as it is. Injecting twice is injecting once.
+    Inject(InjectArgs),
+    /// Do the same as the API server's admission webhook
+    ///
+    /// For pods as they are made, in namespaces with the label sidestep.io/injection: enabled. deploy/kubernetes.md has the
+    /// manifests for it.
+    Webhook(WebhookArgs),
     /// Have a pod captured before it starts: the plugin that a container runtime calls
     ///
     /// Speaks the Container Network Interface, 0.3 to 1.1, as the last of a network's chain. `sidestep node` puts it into
@@ -132,6 +146,7 @@ impl Cli {
                 | Command::Certs(_)
                 | Command::Ca(_)
                 | Command::Policy(_)
+                | Command::Inject(_)
                 | Command::Explain(_)
                 | Command::Connections(_),
             ) => "warn",

@@ -32,6 +32,7 @@ pub use error::{ConfigError, Place};
 pub use inbound::InboundPorts;
 pub use istio::{Finding, Lint, Weight, lint};
 pub use resources::{Rejected, ResourceKey, Resources};
+use serde::de::DeserializeOwned;
 pub use settings::{
     AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, CniSettings, Enrol,
     HttpSettings, IdentitySettings, LogDestination, LogFormat, Looking, NodeSettings, OutboundSettings,
@@ -44,6 +45,7 @@ pub use settings::{LogExport, TraceProtocol, TracingSettings};
 use sources::Sources;
 pub use watch::{Watch, watch};
 pub use workload::{WorkloadName, WorkloadNameError};
+use yaml::Part;
 
 use crate::model::{Directory, Identity, PathForm};
 use crate::policy::{Authorization, MutualTls};
@@ -215,6 +217,23 @@ impl Config {
 /// A file cannot be read, is larger than [`FILE_LIMIT`], or is not valid.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     load_from(path, &mut Sources::default())
+}
+
+/// Reads a file that is one document of whatever `T` is; nothing if it is empty.
+///
+/// # Errors
+///
+/// The file cannot be read, is larger than [`FILE_LIMIT`], or is not what `T` expects.
+pub fn document<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
+    let text = Sources::default().read(path)?;
+    Part::whole(path, &text).read()
+}
+
+/// The documents of a text, each with the number of lines in front of it.
+#[must_use]
+pub fn documents(text: &str) -> Vec<(u64, &str)> {
+    let parts = Part::whole(Path::new(""), text).documents();
+    parts.into_iter().map(|part| (part.before, part.text)).collect()
 }
 
 /// See [`load`]; `sources` then knows what was read.

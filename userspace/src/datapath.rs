@@ -1,8 +1,9 @@
 //! The kernel side of one workload, seen from userspace: the only room that imports aya.
 //!
-//! One object is loaded per workload, and its maps are that workload's alone. [`Datapath::load`] brings it into the
-//! kernel over the workload's [`Pins`] (adopting the maps that a dead predecessor left), the caller fills the
-//! tables and the listener slots, and only then [`Datapath::attach`] captures anything.
+//! One object is loaded per workload, and its maps are that workload's alone. [`Datapath::load`] brings them into the
+//! kernel over the workload's [`Pins`] (adopting those that a dead predecessor left), the caller fills the
+//! tables and the listener slots, and only then [`Datapath::attach`] captures anything. What is seldom needed is opened by its pin
+//! when it is: an idle workload holds few descriptors.
 //!
 //! It deliberately knows nothing of configuration files, sockets to be served, or logs.
 
@@ -11,19 +12,20 @@ mod denials;
 mod handoffs;
 mod links;
 mod object;
+mod origin;
 mod ownership;
 pub mod pins;
 mod stage;
 mod tables;
+mod template;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, SockMap};
-use sidestep_abi::maps::{self, LISTENERS};
+use sidestep_abi::maps::{LISTENERS, STAGE, STAGE_CAPACITY_ON_NODE, STAGES};
 
 pub use counters::{Counters, Counts};
 pub use denials::{Denial, Denials, Transport};
@@ -35,42 +37,64 @@ pub use pins::Pins;
 pub use stage::{NodeStage, Stage};
 pub use tables::{Generation, Tables};
 
-use links::Links;
-use object::{Object, PROGRAMS};
+use crate::sys::cookie::netns_cookie;
+use links::Standing;
+use object::{Maps, Object, every_map};
+use stage::Stages;
 
-/// The loaded object of one workload.
+/// The kernel side of one workload.
 pub struct Datapath {
-    object: Object,
-    links: Links,
+    maps: Arc<Maps>,
+    /// As long as something is being loaded and attached. What is pinned needs no descriptor.
+    object: Option<Object>,
     pins: Pins,
     /// Settings and rules.
     pub tables: Tables,
-    listeners: SockMap<MapData>,
+    /// As long as listeners are being put there.
+    listeners: Option<SockMap<MapData>>,
     ownership: Arc<Ownership>,
-    /// Those of the node, where the stage is.
-    shared: Option<Arc<Handoffs>>,
+    handoffs: Arc<Handoffs>,
+    /// Where the agent of the node finds the stage of this workload, and the cookie that it was entered under.
+    stages: Option<(Arc<Stages>, Option<u64>)>,
+    /// Whether this process has declared itself the owner.
+    declared: bool,
 }
 
 impl Datapath {
-    /// Loads the object over the maps that are pinned for this workload, making those that are not, and over the stage. Nothing
+    /// Takes the maps that are pinned for this workload, making those that are not, and says where handoffs are staged. Nothing
     /// is attached yet; links that a predecessor pinned go on working.
     ///
     /// # Errors
-    /// If the kernel refuses a map or program, with the verifier's words.
+    /// If the kernel refuses a map.
     pub fn load(pins: Pins, stage: Stage<'_>) -> Result<Self> {
-        let mut paths: BTreeMap<_, _> = maps::ALL.into_iter().map(|name| (name, pins.map(name))).collect();
-        if let Stage::Shared(node) = stage {
-            paths.extend(node.shared());
-        }
-        let shared = match stage {
-            Stage::Own => None,
-            Stage::Shared(node) => Some(node.handoffs()),
+        let mut paths = every_map(|name| pins.map(name))?;
+        paths.remove(STAGES);
+        let (maps, stages) = match stage {
+            Stage::Own => (Maps::at(paths), None),
+            Stage::Shared(node) => {
+                let (name, path) = node.shared();
+                paths.insert(name.to_owned(), path);
+                (Maps::at(paths).with_stage_of(STAGE_CAPACITY_ON_NODE), Some((node.stages(), None)))
+            }
         };
-        let mut object = Object::load(paths, &PROGRAMS)?;
-        let tables = Tables::new(&mut object)?;
-        let listeners = SockMap::try_from(object.map(LISTENERS)?)?;
-        let ownership = Arc::new(Ownership::new(&mut object)?);
-        Ok(Self { object, links: Links::default(), pins, tables, listeners, ownership, shared })
+        let object = Object::open(&maps)?;
+        let handoffs = match stage {
+            Stage::Own => Arc::new(Handoffs::new(&maps)?),
+            Stage::Shared(node) => node.handoffs(),
+        };
+        let ownership = Arc::new(Ownership::new(&maps)?);
+        let maps = Arc::new(maps);
+        Ok(Self {
+            tables: Tables::new(Arc::clone(&maps)),
+            maps,
+            object: Some(object),
+            pins,
+            listeners: None,
+            ownership,
+            handoffs,
+            stages,
+            declared: false,
+        })
     }
 
     /// Puts a listening socket in its slot; what the slot held before gets no further connection. The kernel empties the
@@ -79,20 +103,48 @@ impl Datapath {
     /// # Errors
     /// If the socket does not listen.
     pub fn put_listener(&mut self, slot: u32, listener: &impl AsRawFd) -> Result<()> {
-        self.listeners
+        self.enter(listener)?;
+        let listeners = match &mut self.listeners {
+            Some(listeners) => listeners,
+            none => none.insert(self.maps.typed(LISTENERS)?),
+        };
+        listeners
             .set(slot, listener, 0)
             .with_context(|| format!("put a listener into slot {slot} of {LISTENERS}"))
     }
 
-    /// Attaches every program that the place asks for, and replaces those of a predecessor without a gap. From here on
-    /// the workload is captured.
+    /// Tells the agent of the node whose stage is that of the namespace which its listeners are in.
+    fn enter(&mut self, listener: &impl AsRawFd) -> Result<()> {
+        if let Some((stages, entered @ None)) = &mut self.stages {
+            let cookie =
+                netns_cookie(listener).context("ask for the cookie of a listener's network namespace")?;
+            stages.add(cookie, &self.maps.typed(STAGE)?)?;
+            *entered = Some(cookie);
+        }
+        Ok(())
+    }
+
+    /// Attaches every program that the place asks for, and replaces those of a predecessor without a gap, unless they are the
+    /// same. From here on the workload is captured.
     ///
     /// # Errors
-    /// If one cannot be attached; then what this call attached goes again, and what a predecessor attached stays: a
-    /// workload that was captured stays captured.
+    /// If the kernel refuses a program, with the verifier's words, or one cannot be attached; then what this call attached goes
+    /// again, and what a predecessor attached stays: a workload that was captured stays captured.
     pub fn attach(&mut self, place: &Place) -> Result<()> {
-        self.links.attach(&self.object, place, &self.pins)?;
+        let object = match &mut self.object {
+            Some(object) => object,
+            none => none.insert(Object::open(&self.maps)?),
+        };
+        let ours = origin::of(object)?;
+        let standing = origin::standing(object, &self.maps, ours)?;
+        if standing == Standing::Foreign {
+            origin::withdraw(&self.maps)?;
+        }
+        links::attach(object, place, &self.pins, standing)?;
         self.pins.keep();
+        if standing == Standing::Foreign {
+            origin::declare(&self.maps, ours)?;
+        }
         Ok(())
     }
 
@@ -102,6 +154,9 @@ impl Datapath {
     /// If the map cannot be written.
     pub fn declare(&mut self) -> Result<()> {
         self.ownership.declare()?;
+        self.declared = true;
+        self.object = None;
+        self.listeners = None;
         self.pins.end_turn();
         Ok(())
     }
@@ -128,26 +183,27 @@ impl Datapath {
     /// # Errors
     /// If the map cannot be written.
     pub fn set_own_addresses(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        if self.declared && !self.ownership.is_ours() {
+            // A successor keeps them, and may have removed them by now.
+            return Ok(());
+        }
         self.tables.set_own_addresses(addresses)
     }
 
     /// Reads and leaves handoffs on sockets.
     ///
     /// # Errors
-    /// If taken twice.
+    /// Never.
     pub fn handoffs(&mut self) -> Result<Arc<Handoffs>> {
-        match &self.shared {
-            Some(handoffs) => Ok(Arc::clone(handoffs)),
-            None => Handoffs::new(&mut self.object).map(Arc::new),
-        }
+        Ok(Arc::clone(&self.handoffs))
     }
 
     /// Reads the counters.
     ///
     /// # Errors
-    /// If taken twice.
+    /// If the map cannot be opened.
     pub fn counters(&mut self) -> Result<Counters> {
-        Counters::new(&mut self.object)
+        Counters::new(&self.maps)
     }
 
     /// Hands on what the programs log, for ever; at once done where they were built without log lines, as they are unless asked
@@ -156,15 +212,23 @@ impl Datapath {
     /// # Errors
     /// If the log cannot be read.
     pub fn trace(&mut self) -> Result<impl Future<Output = ()> + Send + use<>> {
-        self.object.trace()
+        self.object.as_mut().context("expected the object to be loaded")?.trace()
     }
 
     /// Reads the refusals.
     ///
     /// # Errors
-    /// If taken twice.
+    /// Never.
     pub fn denials(&mut self) -> Result<Denials> {
-        Denials::new(&mut self.object, &self.pins)
+        Ok(Denials::new(&self.maps, &self.pins))
+    }
+
+    /// Removes what a change of the rules left behind, in turn. To be called some time after a take-over.
+    ///
+    /// # Errors
+    /// If the tables cannot be opened, or another process keeps the turn.
+    pub fn tidy(&mut self) -> Result<()> {
+        self.in_turn(|datapath| datapath.tables.tidy())
     }
 
     /// Detaches every program and removes every pin of the workload, unless a successor owns them now.
@@ -176,7 +240,10 @@ impl Datapath {
         if !self.ownership.is_ours() {
             return Ok(());
         }
-        self.links.detach()?;
+        links::detach(&self.pins)?;
+        if let Some((stages, Some(cookie))) = self.stages {
+            stages.forget(cookie)?;
+        }
         self.pins.remove()
     }
 }

@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
+pub mod cookie;
 pub mod cores;
 pub mod descriptors;
 pub mod foreign;

@@ -135,9 +135,22 @@ fn prepared(workspace: &Workspace, verb: &str, profile: Profile, linkage: Linkag
         ensure_target(target)?;
         let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
         let compiler = format!("CC_{}", target.replace('-', "_"));
-        command.args(["--target", target]).env(linker, "rust-lld").env(compiler, arch.c_compiler()?);
+        command.args(["--target", target]).env(linker, "rust-lld").env(compiler, installed(arch)?);
     }
     Ok(command)
+}
+
+/// The C compiler for a machine.
+fn installed(arch: Arch) -> Result<&'static str> {
+    let compiler = arch.c_compiler()?;
+    if find_program(compiler).is_none() {
+        let package =
+            compiler.strip_suffix("-gcc").map_or("gcc".to_owned(), |triple| format!("gcc-{triple}"));
+        bail!(
+            "the C compiler {compiler} is missing, AWS-LC is partly C; install it: `apt-get install {package}`"
+        );
+    }
+    Ok(compiler)
 }
 
 fn ensure_target(target: &str) -> Result<()> {

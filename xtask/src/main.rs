@@ -8,6 +8,7 @@ mod build;
 mod build_ebpf;
 mod demo;
 mod fuzz;
+mod image;
 mod kernels;
 mod lab;
 mod lint;
@@ -36,6 +37,8 @@ enum Verb {
     BuildEbpf(build_ebpf::Flags),
     /// Build the sidestep binary with the BPF object inside
     Build(build::Flags),
+    /// Build the image of static binaries for one or more machines, with podman or docker
+    Image(image::Flags),
     /// Fetch Debian's kernel and run a command on it in a virtual machine
     Kernels(kernels::Flags),
     /// Show two workloads with real nginx and curl, and check every claim on the way (as root)
@@ -67,6 +70,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::BuildEbpf(flags) => build_ebpf::run(&workspace, &flags).map(drop)?,
         Verb::Build(flags) => build::run(&workspace, &flags)?,
+        Verb::Image(flags) => image::run(&workspace, &flags)?,
         Verb::Demo => demo::run(&workspace)?,
         Verb::Bench(flags) => bench::run(&workspace, &flags)?,
         Verb::Fuzz(flags) => fuzz::run(&workspace, &flags)?,

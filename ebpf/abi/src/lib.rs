@@ -25,7 +25,7 @@ pub mod settings;
 pub mod verdict;
 
 /// Version of everything in this crate. Pinned maps of another version are never adopted.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Marks types as plain map memory for aya's userspace maps and asserts their size.
 macro_rules! map_memory {

@@ -22,6 +22,10 @@ pub const REFUSED_PORTS: &str = "REFUSED_PORTS";
 pub const HANDOFFS: &str = "HANDOFFS";
 /// Hash from [`crate::handoff::StageKey`] to [`crate::handoff::Handoff`].
 pub const STAGE: &str = "STAGE";
+/// Hash from the cookie of a network namespace to the [`STAGE`] of the workload that lives there.
+pub const STAGES: &str = "STAGES";
+/// Array of one [`crate::settings::Origin`].
+pub const ORIGIN: &str = "ORIGIN";
 /// Sockmap of the instance's listeners, by [`ListenerSlot`].
 pub const LISTENERS: &str = "LISTENERS";
 /// Per-CPU array of `u64`, by [`crate::verdict::verdict_counter`] and [`crate::verdict::Tally`].
@@ -29,11 +33,12 @@ pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of [`crate::event::Denial`].
 pub const DENIALS: &str = "DENIALS";
 
-/// Every map, for pinning and for cleaning up.
-pub const ALL: [&str; 13] = [
+/// Every map of one workload.
+pub const OF_WORKLOAD: [&str; 14] = [
     ACTIVE,
     SETTINGS,
     OWNERS,
+    ORIGIN,
     RULES,
     PORT_TABLES,
     OWN_ADDRESSES,
@@ -52,8 +57,16 @@ pub const RULES_CAPACITY: usize = 131_072;
 pub const PORT_TABLES_CAPACITY: usize = 4_096;
 /// Most addresses of one namespace.
 pub const OWN_ADDRESSES_CAPACITY: usize = 1_024;
-/// Most connections between their SYN and their acceptance.
+/// What the workloads of a node and the agent that serves them have in common.
+pub const OF_NODE: [&str; 4] = [STAGES, HANDOFFS, OWNERS, COUNTERS];
+
+/// Most connections of one workload between their SYN and their acceptance.
 pub const STAGE_CAPACITY: usize = 32_768;
+/// As much of a workload that shares its agent with others: what a listener's queue holds by default, and room in the kernel for
+/// hundreds of workloads.
+pub const STAGE_CAPACITY_ON_NODE: usize = 4_096;
+/// Most workloads of one node.
+pub const STAGES_CAPACITY: usize = 4_096;
 /// Bytes of the denial ring buffer: a multiple of every page size in use, and a power of two.
 pub const DENIALS_BYTES: usize = 65_536;
 /// Words of 64 ports in one generation of [`INBOUND_PORTS`] and [`REFUSED_PORTS`].

@@ -64,4 +64,16 @@ pub struct Owner {
     pub pid: u32,
 }
 
-crate::map_memory!(Settings = 64, Owner = 16);
+/// Where the attached programs of a workload come from. A process that finds its own origin here need not load them again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Digest of the object file that all of them were loaded from; 0 while some are being replaced.
+    pub object: u64,
+    /// The kernel's id of the [`crate::maps::HANDOFFS`] that they use, which may be the node's.
+    pub handoffs: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+crate::map_memory!(Settings = 64, Owner = 16, Origin = 16);

@@ -165,7 +165,7 @@ fn extras() -> Vec<Feature> {
 
 /// The hooks, by loading their programs into the kernel and letting them go again.
 fn hooks() -> Vec<Feature> {
-    const HOOKS: [(&str, &str); 10] = [
+    const HOOKS: [(&str, &str); 11] = [
         ("sidestep_handoff", "5.15"),
         ("sidestep_getpeername4", "5.8"),
         ("sidestep_getpeername6", "5.8"),
@@ -176,6 +176,7 @@ fn hooks() -> Vec<Feature> {
         ("sidestep_connect4", "5.19"),
         ("sidestep_connect6", "5.19"),
         ("sidestep_inbound", "5.9"),
+        ("sidestep_node_handoff", "5.15"),
     ];
     let insights = datapath::probe();
     HOOKS

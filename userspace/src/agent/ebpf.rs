@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use sidestep_abi::settings::{OUTBOUND6_PORTS, Settings};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::agent::follower::Follower;
 use crate::agent::listeners::{Listeners, port};
@@ -27,6 +29,9 @@ use crate::sys::ready::watched;
 
 /// How often a process looks whether a successor has taken over.
 const OWNERSHIP_LOOK: Duration = Duration::from_millis(200);
+
+/// How long after the start the rules of a predecessor are removed: not while hundreds of workloads are being taken over.
+const TIDYING: Duration = Duration::from_secs(5);
 
 /// Where captured outbound connections are sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,9 +292,20 @@ fn publish(datapath: &mut Datapath, settings: Settings, config: &Config) -> Resu
 /// Keeps the own addresses in step with the namespace.
 async fn follow_addresses(changes: AsyncFd<OwnedFd>, kernel: Arc<Kernel>, mut stop: oneshot::Receiver<()>) {
     let mut discarded = [0; 8192];
+    let mut tidying = pin!(sleep(TIDYING));
+    let mut tidy = false;
     loop {
         let mut ready = tokio::select! {
             _ = &mut stop => return,
+            () = &mut tidying, if !tidy => {
+                tidy = true;
+                let kernel = Arc::clone(&kernel);
+                let tidied = tokio::task::spawn_blocking(move || kernel.state().datapath.tidy()).await;
+                if let Err(error) = tidied.map_err(Into::into).flatten() {
+                    tracing::warn!(error = format!("{error:#}"), "rules of the predecessor take up room");
+                }
+                continue;
+            }
             ready = changes.readable() => match ready {
                 Ok(ready) => ready,
                 Err(_) => return,

@@ -1,7 +1,7 @@
 //! Who is heard at the socket: root of the node itself, and nobody in a pod.
 //!
 //! The socket's directory is root's alone. A pod can have it mounted all the same, and root in a pod has user id 0: so what
-//! counts is where the process at the other end lives. A runtime starts plugins in the node's own namespaces.
+//! counts is where the process at the other end lives. A runtime starts plugins in the node's own namespaces and outside of pods.
 
 use std::fs;
 use std::io;
@@ -14,11 +14,11 @@ use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::{PeerCredentials, PeerPidfd};
 use thiserror::Error;
 
-/// Namespaces that a runtime shares with the first process of the node. Not the mount namespace: an init system may give a
-/// runtime its own.
-const SHARED: [&str; 3] = ["user", "pid", "net"];
-/// What the kubelet's cgroup of all pods is called, with or without systemd (`kubepods.slice`).
-const PODS: &str = "kubepods";
+/// Namespaces that a runtime shares with the agent, which has the node's (`hostPID`). Not that of mounts, which an init system
+/// may give a runtime of its own, and not that of the network, which the agent has for itself.
+const SHARED: [&str; 2] = ["user", "pid"];
+/// What the cgroups of all pods are called: the kubelet's, with or without systemd (`kubepods.slice`), and podman's.
+const PODS: [&str; 2] = ["kubepods", "libpod"];
 
 /// Why somebody is not heard.
 #[derive(Debug, Error)]
@@ -33,7 +33,7 @@ pub(super) enum Stranger {
     Pod(String),
     #[error("the process has ended")]
     Ended,
-    #[error("cannot tell whose process it is")]
+    #[error("cannot tell whose process it is: {0}")]
     Unknown(#[from] io::Error),
 }
 
@@ -49,7 +49,8 @@ pub(super) fn admit(socket: &impl AsFd) -> Result<(), Stranger> {
         return Err(Stranger::Hidden);
     }
     for namespace in SHARED {
-        if identity(&format!("/proc/{pid}/ns/{namespace}"))? != identity(&format!("/proc/1/ns/{namespace}"))?
+        if identity(&format!("/proc/{pid}/ns/{namespace}"))?
+            != identity(&format!("/proc/self/ns/{namespace}"))?
         {
             return Err(Stranger::Namespace(namespace));
         }
@@ -88,7 +89,8 @@ fn identity(namespace: &str) -> io::Result<(u64, u64)> {
 /// The first cgroup of a process that is a pod's (`/proc/PID/cgroup`, cgroups(7)).
 fn pod(cgroups: &str) -> Option<String> {
     let paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    let mut pods = paths.filter(|path| path.split('/').any(|segment| segment.starts_with(PODS)));
+    let mut pods =
+        paths.filter(|path| path.split('/').any(|segment| PODS.iter().any(|pods| segment.starts_with(pods))));
     pods.next().map(ToOwned::to_owned)
 }
 

@@ -5,7 +5,7 @@ use aya::maps::PerCpuArray;
 use sidestep_abi::maps::COUNTERS;
 use sidestep_abi::verdict::{Tally, verdict_counter};
 
-use crate::datapath::object::{Object, Owned, typed};
+use crate::datapath::object::{Maps, Owned};
 use crate::model::{Direction, Reason, Verdict};
 
 /// The counters of one workload.
@@ -27,8 +27,8 @@ pub struct Counts {
 }
 
 impl Counters {
-    pub(super) fn new(object: &mut Object) -> Result<Self> {
-        Ok(Self { slots: typed(object, COUNTERS)? })
+    pub(super) fn new(maps: &Maps) -> Result<Self> {
+        Ok(Self { slots: maps.typed(COUNTERS)? })
     }
 
     /// Reads all counters.

@@ -7,10 +7,11 @@
 use std::mem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya::maps::{Map, RingBuf};
+use aya::maps::RingBuf;
 use nix::fcntl::Flock;
 use sidestep_abi::event::Denial as Event;
 use sidestep_abi::maps::DENIALS;
@@ -19,7 +20,7 @@ use tokio::task::consume_budget;
 use tokio::time::sleep;
 
 use crate::datapath::Pins;
-use crate::datapath::object::{Object, Owned};
+use crate::datapath::object::{Maps, Owned};
 use crate::datapath::pins::try_lock;
 use crate::model::{ClientAddr, Direction, OriginalDst, Reason};
 use crate::sys::ready::watched;
@@ -33,7 +34,7 @@ pub struct Denials(Reader);
 /// Whose turn it is to read.
 enum Reader {
     /// Another process may be reading.
-    Waiting { map: Map, lock: PathBuf },
+    Waiting { maps: Arc<Maps>, lock: PathBuf },
     /// This one reads: nobody else does until the lock is dropped.
     Reading { ring: AsyncFd<RingBuf<Owned>>, _turn: Flock<std::fs::File> },
     /// The ring buffer could not be opened.
@@ -84,8 +85,8 @@ impl Denial {
 }
 
 impl Denials {
-    pub(super) fn new(object: &mut Object, pins: &Pins) -> Result<Self> {
-        Ok(Self(Reader::Waiting { map: object.map(DENIALS)?, lock: pins.maps() }))
+    pub(super) fn new(maps: &Arc<Maps>, pins: &Pins) -> Self {
+        Self(Reader::Waiting { maps: Arc::clone(maps), lock: pins.maps() })
     }
 
     /// The next refusal; waits for one, and for the turn to read. However many there are, other tasks get their time.
@@ -115,9 +116,9 @@ impl Denials {
                     None => sleep(READER_LOOK).await,
                 }
             };
-            if let Reader::Waiting { map, .. } = mem::replace(&mut self.0, Reader::Broken) {
+            if let Reader::Waiting { maps, .. } = mem::replace(&mut self.0, Reader::Broken) {
                 // Opened only now: the position to read from is taken from the map when it is.
-                let ring = RingBuf::try_from(map).with_context(|| format!("open the map {DENIALS}"))?;
+                let ring: RingBuf<Owned> = maps.typed(DENIALS)?;
                 self.0 = Reader::Reading { ring: watched(ring)?, _turn: turn };
             }
         }

@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use aya::maps::{MapData, MapError, SkStorage};
 use sidestep_abi::handoff::{Handoff, Role};
 use sidestep_abi::maps::HANDOFFS;
 
-use crate::datapath::object::Object;
+use crate::datapath::object::Maps;
 use crate::model::{ClientAddr, OriginalDst, Reason};
 
 /// The socket storage of one workload.
@@ -20,15 +20,8 @@ pub struct Handoffs {
 }
 
 impl Handoffs {
-    pub(super) fn new(object: &mut Object) -> Result<Self> {
-        let aya::maps::Map::SkStorage(data) = object.map(HANDOFFS)? else {
-            anyhow::bail!("expected {HANDOFFS} to be a socket storage");
-        };
-        let twin = MapData::from_id(data.info().context("ask the kernel about HANDOFFS")?.id())?;
-        Ok(Self {
-            read: aya::maps::Map::SkStorage(data).try_into()?,
-            write: Mutex::new(aya::maps::Map::SkStorage(twin).try_into()?),
-        })
+    pub(super) fn new(maps: &Maps) -> Result<Self> {
+        Ok(Self { read: maps.typed(HANDOFFS)?, write: Mutex::new(maps.typed(HANDOFFS)?) })
     }
 
     /// Where the client of an accepted outbound socket wanted to go, and why it was captured. `None` if nobody told.

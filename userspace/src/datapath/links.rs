@@ -1,4 +1,5 @@
-//! Attaching the programs: all or none, and without a gap where a predecessor left its attachments pinned.
+//! Attaching the programs: all or none, and without a gap where a predecessor left its attachments pinned. Nothing is held open:
+//! the pins are what keeps the programs attached.
 
 use std::fs::File;
 use std::io;
@@ -41,56 +42,75 @@ impl Place {
     }
 }
 
-/// The attachments of this process.
-#[derive(Default)]
-pub(super) struct Links {
-    held: Vec<(Program, OwnedFd)>,
+/// What a predecessor's attachments are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Their programs are the ones that we would load, over the same maps.
+    Ours,
+    /// Their programs are to be replaced.
+    Foreign,
 }
 
-impl Links {
-    pub(super) fn attach(&mut self, object: &Object, place: &Place, pins: &Pins) -> Result<()> {
-        let mut made = Vec::new();
-        for program in PROGRAMS {
-            let Some(target) = place.target(program.hook) else { continue };
-            let attached = replace(object, program, target, pins).and_then(|replaced| match replaced {
-                Some(link) => Ok(link),
-                None => create(object, program, target, pins).inspect(|_| made.push(program)),
-            });
-            match attached.with_context(|| format!("attach {}", program.name)) {
-                Ok(link) => self.held.push((program, link)),
-                Err(error) => {
-                    self.take_back(&made, pins);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Detaches and unpins what was made. What a predecessor had attached stays: without it, what is captured would escape.
-    fn take_back(&mut self, made: &[Program], pins: &Pins) {
-        for (program, link) in self.held.drain(..).filter(|(program, _)| made.contains(program)) {
-            let _gone = bpf::link_detach(&link);
-            let _unpinned = std::fs::remove_file(pins.link(program.name));
+/// Attaches every program that the place asks for.
+pub(super) fn attach(object: &mut Object, place: &Place, pins: &Pins, standing: Standing) -> Result<()> {
+    let mut wanted = Vec::new();
+    for program in PROGRAMS {
+        let Some(target) = place.target(program.hook) else { continue };
+        let link = left(program, target, pins).with_context(|| attaching(program))?;
+        if standing == Standing::Foreign || link.is_none() {
+            // All of them before the first is attached: a kernel that refuses one has changed nothing.
+            object.program(program)?;
+            wanted.push((program, target, link));
         }
     }
-
-    /// Detaches at once, whoever else holds the links open.
-    pub(super) fn detach(self) -> Result<()> {
-        // The reverse order of attachment: steering ends first.
-        for (_, link) in self.held.iter().rev() {
-            match bpf::link_detach(link) {
-                // The cgroup or namespace is gone, and the attachment with it.
-                Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
-                other => other.context("detach a program")?,
-            }
+    let mut made = Vec::new();
+    for (program, target, link) in wanted {
+        let attached = match link {
+            Some(link) => bpf::link_update(&link, object.program(program)?)
+                .context("replace the program of a pinned link"),
+            None => create(object, program, target, pins).map(|()| made.push(program)),
+        };
+        if let Err(error) = attached {
+            take_back(&made, pins);
+            return Err(error.context(attaching(program)));
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+fn attaching(program: Program) -> String {
+    format!("attach {}", program.name)
+}
+
+/// Detaches and unpins what was made. What a predecessor had attached stays: without it, what is captured would escape.
+fn take_back(made: &[Program], pins: &Pins) {
+    for program in made {
+        let path = pins.link(program.name);
+        let _gone = bpf::pinned(&path).and_then(bpf::link_detach);
+        let _unpinned = std::fs::remove_file(path);
     }
 }
 
-/// Puts our program into the link that a predecessor pinned, if that link still is attached to the same target.
-fn replace(object: &Object, program: Program, target: &File, pins: &Pins) -> Result<Option<OwnedFd>> {
+/// Detaches everything at once, whoever else holds the links open.
+pub(super) fn detach(pins: &Pins) -> Result<()> {
+    // The reverse order of attachment: steering ends first.
+    for program in PROGRAMS.iter().rev() {
+        let link = match bpf::pinned(&pins.link(program.name)) {
+            Ok(link) => link,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).context("open a pinned link"),
+        };
+        match bpf::link_detach(link) {
+            // The cgroup or namespace is gone, and the attachment with it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
+            other => other.context("detach a program")?,
+        }
+    }
+    Ok(())
+}
+
+/// The link that a predecessor pinned, if it still is attached to the same target.
+fn left(program: Program, target: &File, pins: &Pins) -> Result<Option<OwnedFd>> {
     let path = pins.link(program.name);
     let link = match bpf::pinned(&path) {
         Ok(link) => link,
@@ -98,7 +118,6 @@ fn replace(object: &Object, program: Program, target: &File, pins: &Pins) -> Res
         Err(error) => return Err(error).context("open a pinned link"),
     };
     if is_attached_to(link.as_fd(), target)? {
-        bpf::link_update(&link, object.program(program)?).context("replace the program of a pinned link")?;
         return Ok(Some(link));
     }
     std::fs::remove_file(&path).with_context(|| format!("remove the stale pin {}", path.display()))?;
@@ -111,9 +130,8 @@ fn is_attached_to(link: BorrowedFd<'_>, target: &File) -> Result<bool> {
     Ok(attached.cgroup() == Some(inode) || attached.network_namespace().map(u64::from) == Some(inode))
 }
 
-fn create(object: &Object, program: Program, target: &File, pins: &Pins) -> Result<OwnedFd> {
+/// Attaches; from here on the pin holds the link.
+fn create(object: &mut Object, program: Program, target: &File, pins: &Pins) -> Result<()> {
     let link = bpf::link_create(object.program(program)?, target, program.hook)?;
-    // A link that is not pinned ends here, when it is closed.
-    bpf::pin(link.as_fd(), &pins.link(program.name)).context("pin the link")?;
-    Ok(link)
+    bpf::pin(link.as_fd(), &pins.link(program.name)).context("pin the link")
 }

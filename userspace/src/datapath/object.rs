@@ -1,19 +1,18 @@
-//! The embedded BPF object: loading it over a workload's pins, and handing out its maps and programs.
+//! The object in the kernel: its maps, made or found where they are pinned, and its programs over them.
 
-use std::os::fd::BorrowedFd;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use aya::maps::{Map, MapData};
-use aya::programs::Program as AyaProgram;
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
+use sidestep_abi::maps::STAGE;
 
-use crate::sys::bpf::AttachType;
+use crate::datapath::template::{Template, is_constant};
+use crate::sys::bpf::{self, AttachType};
 use crate::sys::ready::watched;
-
-/// The object that `cargo xtask build-ebpf` built, with BTF.
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sidestep.bpf.o"));
 
 /// One program of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,37 +40,140 @@ pub(super) const PROGRAMS: [Program; 10] = [
     Program { name: "sidestep_inbound", hook: AttachType::SkLookup },
 ];
 
-/// The object in the kernel.
+/// The program that does what [`HANDOFF`] does for the sockets of an agent that serves a node.
+pub(super) const NODE_HANDOFF: Program = Program { name: "sidestep_node_handoff", hook: AttachType::SockOps };
+
+/// One whose log lines, if it was built with any, stand for those of all.
+const LOGGING: Program = Program { name: "sidestep_connect4", hook: AttachType::Connect4 };
+/// The map of the log lines (aya-log).
+const LOG: &str = "AYA_LOGS";
+
+/// Where the maps of a workload, or of a node, are pinned.
+#[derive(Debug)]
+pub(super) struct Maps {
+    paths: BTreeMap<String, PathBuf>,
+    /// Room on the stage, where it is not the object's.
+    stage: Option<u32>,
+}
+
+impl Maps {
+    pub(super) fn at(paths: BTreeMap<String, PathBuf>) -> Self {
+        Self { paths, stage: None }
+    }
+
+    /// The same, with so much room on the stage.
+    pub(super) fn with_stage_of(self, entries: usize) -> Self {
+        Self { stage: u32::try_from(entries).ok(), ..self }
+    }
+
+    /// Opens one. Whoever needs it seldom opens it each time: a descriptor less to hold.
+    pub(super) fn open(&self, name: &str) -> Result<Map> {
+        let path = self.paths.get(name).ok_or_else(|| anyhow!("expected a place for the map {name}"))?;
+        let data = MapData::from_pin(path).with_context(|| format!("open {}", path.display()))?;
+        Map::from_map_data(data).with_context(|| format!("open the map {name}"))
+    }
+
+    /// Opens one as one of aya's typed maps.
+    pub(super) fn typed<T>(&self, name: &str) -> Result<T>
+    where
+        T: TryFrom<Map, Error = aya::maps::MapError>,
+    {
+        T::try_from(self.open(name)?).with_context(|| format!("open the map {name}"))
+    }
+}
+
+/// Whether the maps of a workload were there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    All,
+    NotAll,
+}
+
+/// The object in the kernel, as long as something is being loaded. What is pinned and attached needs it no more.
 pub(super) struct Object {
-    ebpf: Ebpf,
+    template: Arc<Template>,
+    /// By index; those that are not pinned anywhere are made when a program needs them.
+    maps: Vec<Option<MapData>>,
+    programs: Vec<(Program, OwnedFd)>,
+    pub(super) found: Found,
 }
 
 impl Object {
-    /// Loads maps and programs. Of the maps that have a path, those that are pinned there are taken, the others made and
-    /// pinned.
-    pub(super) fn load(
-        paths: impl IntoIterator<Item = (&'static str, PathBuf)>,
-        programs: &[Program],
-    ) -> Result<Self> {
-        let mut loader = EbpfLoader::new();
-        for (name, path) in paths {
-            loader.map_pin_path(name, path);
+    /// Takes the maps that are pinned, and makes and pins the others that have a place.
+    pub(super) fn open(places: &Maps) -> Result<Self> {
+        let template = Template::of_this_process()?;
+        let mut found = Found::All;
+        let mut maps = Vec::new();
+        for (name, definition) in template.maps() {
+            let map = match places.paths.get(name) {
+                None => None,
+                Some(path) => Some(match MapData::from_pin(path) {
+                    Ok(map) => map,
+                    Err(_) => {
+                        found = Found::NotAll;
+                        let mut definition = definition.clone();
+                        if let (STAGE, Some(entries)) = (name, places.stage) {
+                            definition.set_max_entries(entries);
+                        }
+                        let map = make(name, definition, &template)?;
+                        map.pin(path).with_context(|| format!("pin the map {name}"))?;
+                        map
+                    }
+                }),
+            };
+            maps.push(map);
         }
-        let mut ebpf = loader.load(OBJECT).context("load the BPF object")?;
-        for Program { name, .. } in programs {
-            load_program(&mut ebpf, name)?;
+        Ok(Self { template, maps, programs: Vec::new(), found })
+    }
+
+    /// Makes every map anew and pins none.
+    fn unpinned() -> Result<Self> {
+        let template = Template::of_this_process()?;
+        let maps = template
+            .maps()
+            .map(|(name, definition)| make(name, definition.clone(), &template).map(Some))
+            .collect::<Result<_>>()?;
+        Ok(Self { template, maps, programs: Vec::new(), found: Found::NotAll })
+    }
+
+    /// What tells this object from others.
+    pub(super) fn digest(&self) -> u64 {
+        self.template.digest
+    }
+
+    /// The kernel's id of a map.
+    pub(super) fn map_id(&self, name: &str) -> Result<u32> {
+        let index = self.template.maps().position(|(found, _)| found == name);
+        let map = index.and_then(|index| self.maps.get(index)?.as_ref());
+        let map = map.ok_or_else(|| anyhow!("expected the map {name} in the kernel"))?;
+        Ok(map.info().with_context(|| format!("ask the kernel about the map {name}"))?.id())
+    }
+
+    /// A program as a descriptor, loaded when it is first asked for.
+    pub(super) fn program(&mut self, program: Program) -> Result<BorrowedFd<'_>> {
+        if !self.programs.iter().any(|(loaded, _)| *loaded == program) {
+            let maps: Vec<i32> = self
+                .maps
+                .iter()
+                .map(|map| map.as_ref().map_or(-1, |map| map.fd().as_fd().as_raw_fd()))
+                .collect();
+            self.programs.push((program, self.template.load(program, &maps)?));
         }
-        Ok(Self { ebpf })
+        let loaded = self.programs.iter().find(|(loaded, _)| *loaded == program);
+        loaded
+            .map(|(_, fd)| fd.as_fd())
+            .ok_or_else(|| anyhow!("expected the program {} loaded", program.name))
     }
 
     /// Hands on what the programs log, if the object was built with their log lines (`cargo xtask build-ebpf --trace`).
     pub(super) fn trace(&mut self) -> Result<impl Future<Output = ()> + Send + use<>> {
-        let mut logger = match self.ebpf.map("AYA_LOGS") {
-            Some(_) => {
-                let logger = EbpfLogger::init(&mut self.ebpf).context("read the log of the programs")?;
-                Some(watched(logger)?)
-            }
-            None => None,
+        let mut logger = if self.template.map(LOG).is_ok() {
+            let (id, _) =
+                bpf::program_numbers(self.program(LOGGING)?).context("ask the kernel about a program")?;
+            let logger = EbpfLogger::init_from_id(id).context("read the log of the programs")?;
+            Some(watched(logger)?)
+        } else {
+            None
         };
         Ok(async move {
             let Some(logger) = &mut logger else { return };
@@ -81,42 +183,38 @@ impl Object {
             }
         })
     }
-
-    /// Takes a map out of the object.
-    pub(super) fn map(&mut self, name: &'static str) -> Result<Map> {
-        self.ebpf.take_map(name).ok_or_else(|| anyhow!("expected the map {name} in the object, once"))
-    }
-
-    /// A loaded program as a descriptor.
-    pub(super) fn program(&self, program: Program) -> Result<BorrowedFd<'_>> {
-        use std::os::fd::AsFd;
-        let loaded = self.ebpf.program(program.name).with_context(|| missing(program.name))?;
-        let fd = match loaded {
-            AyaProgram::CgroupSock(program) => program.fd(),
-            AyaProgram::CgroupSockAddr(program) => program.fd(),
-            AyaProgram::CgroupSockopt(program) => program.fd(),
-            AyaProgram::SockOps(program) => program.fd(),
-            AyaProgram::SkLookup(program) => program.fd(),
-            _ => return Err(anyhow!(missing(program.name))),
-        };
-        Ok(fd.with_context(|| missing(program.name))?.as_fd())
-    }
 }
 
-fn missing(name: &str) -> String {
-    format!("expected the program {name} in the object, loaded")
-}
-
-fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
-    let loaded = match ebpf.program_mut(name).with_context(|| missing(name))? {
-        AyaProgram::CgroupSock(program) => program.load(),
-        AyaProgram::CgroupSockAddr(program) => program.load(),
-        AyaProgram::CgroupSockopt(program) => program.load(),
-        AyaProgram::SockOps(program) => program.load(),
-        AyaProgram::SkLookup(program) => program.load(),
-        _ => return Err(anyhow!(missing(name))),
+/// Makes a map.
+fn make(name: &str, definition: aya_obj::Map, template: &Template) -> Result<MapData> {
+    let (value, constant) = (definition.data().to_owned(), is_constant(&definition));
+    let making = || format!("make the map {name}");
+    let map = match definition.inner() {
+        None => MapData::create(definition, name, template.types()).with_context(making)?,
+        // The kernel wants to see one map of the kind that it will hold.
+        Some(inner) => {
+            let example = MapData::create(inner, name, template.types()).with_context(making)?;
+            let outer = bpf::Outer {
+                kind: definition.map_type(),
+                name,
+                key_size: definition.key_size(),
+                max_entries: definition.max_entries(),
+                flags: definition.map_flags(),
+                example: example.fd().as_fd(),
+            };
+            MapData::from_fd(bpf::outer_create(&outer).with_context(making)?)?
+        }
     };
-    loaded.with_context(|| format!("load the program {name}: the kernel's verifier refused it"))
+    if !value.is_empty() {
+        bpf::fill(map.fd(), &value, constant).with_context(|| format!("fill the map {name}"))?;
+    }
+    Ok(map)
+}
+
+/// The names and places of every map of the object: those that the programs only log by, too.
+pub(super) fn every_map(place: impl Fn(&str) -> PathBuf) -> Result<BTreeMap<String, PathBuf>> {
+    let template = Template::of_this_process()?;
+    Ok(template.maps().map(|(name, _)| (name.to_owned(), place(name))).collect())
 }
 
 /// What the kernel's verifier says of one program.
@@ -133,23 +231,17 @@ pub struct Insight {
 /// # Errors
 /// If the kernel refuses the object as a whole: its maps or its BTF.
 pub fn probe() -> Result<Vec<Insight>> {
-    let mut ebpf = EbpfLoader::new().load(OBJECT).context("load the BPF object")?;
+    let mut object = Object::unpinned()?;
     PROGRAMS
         .iter()
-        .map(|&Program { name, .. }| {
-            let verified_instructions =
-                load_program(&mut ebpf, name).map_err(|error| gist(&format!("{error:#}")));
-            let verified_instructions = match verified_instructions {
+        .chain([&NODE_HANDOFF])
+        .map(|&program| {
+            let verified_instructions = match object.program(program) {
                 // Not every kernel tells (Linux 5.16).
-                Ok(()) => Ok(ebpf
-                    .program(name)
-                    .with_context(|| missing(name))?
-                    .info()?
-                    .verified_instruction_count()
-                    .unwrap_or_default()),
-                Err(refusal) => Err(refusal),
+                Ok(loaded) => Ok(bpf::program_numbers(loaded).context("ask the kernel about a program")?.1),
+                Err(refusal) => Err(gist(&format!("{refusal:#}"))),
             };
-            Ok(Insight { name, verified_instructions })
+            Ok(Insight { name: program.name, verified_instructions })
         })
         .collect()
 }
@@ -163,14 +255,6 @@ fn gist(log: &str) -> String {
         .chars()
         .take(200)
         .collect()
-}
-
-/// Takes a map of the object as one of aya's typed maps.
-pub(super) fn typed<T>(object: &mut Object, name: &'static str) -> Result<T>
-where
-    T: TryFrom<Map, Error = aya::maps::MapError>,
-{
-    T::try_from(object.map(name)?).with_context(|| format!("open the map {name}"))
 }
 
 /// Marks that maps here are owned, not borrowed.

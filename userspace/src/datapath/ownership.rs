@@ -9,7 +9,7 @@ use sidestep_abi::ABI_VERSION;
 use sidestep_abi::maps::OWNERS;
 use sidestep_abi::settings::Owner;
 
-use crate::datapath::object::{Object, Owned, typed};
+use crate::datapath::object::{Maps, Owned};
 
 /// Asks and declares who serves the workload.
 pub struct Ownership {
@@ -18,8 +18,8 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    pub(super) fn new(object: &mut Object) -> Result<Self> {
-        Ok(Self { owners: Mutex::new(typed(object, OWNERS)?), token: token()? })
+    pub(super) fn new(maps: &Maps) -> Result<Self> {
+        Ok(Self { owners: Mutex::new(maps.typed(OWNERS)?), token: token()? })
     }
 
     /// Whether this process serves the workload, and no successor has taken over.

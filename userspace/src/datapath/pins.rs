@@ -17,6 +17,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -37,6 +38,9 @@ const LONGEST_TURN: Duration = Duration::from_secs(20);
 /// How often to look whether the turn is free.
 const TURN_LOOK: Duration = Duration::from_millis(5);
 
+/// Whether this process has removed what others left behind.
+static SWEPT: Once = Once::new();
+
 /// The pins of one workload. Those that were made for a capture that never came to be go when this is dropped.
 #[derive(Debug)]
 pub struct Pins {
@@ -46,6 +50,14 @@ pub struct Pins {
     /// Held while this process changes what the workload's processes share.
     turn: Option<Flock<File>>,
     stay: Stay,
+    company: Company,
+}
+
+/// Whether other live processes hold the pins too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Company {
+    None,
+    Others,
 }
 
 /// What becomes of pins that nobody removes.
@@ -65,22 +77,30 @@ impl Pins {
     /// If there is no BPF file system and none can or may be mounted, or another process keeps the turn.
     pub fn open(workload: &str, mounting: Mounting) -> Result<Self> {
         let root = bpffs::mounted(mounting)?.join(ROOT);
-        remove_orphans(&root, workload);
+        // What is orphaned later was this process's own, and it knows of it: looking through hundreds of workloads for each one
+        // that starts would take longer than the start.
+        SWEPT.call_once(|| remove_orphans(&root, workload));
         let directory = root.join(workload);
         loop {
             let stay = if directory.exists() { Stay::Outlive } else { Stay::Provisional };
-            let lock = match make(&directory).and_then(|()| lock(&directory, FlockArg::LockShared)) {
+            let mut lock = match make(&directory).and_then(|()| lock(&directory, FlockArg::LockShared)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 lock => lock.with_context(|| format!("make and lock {}", directory.display()))?,
             };
             let turn = take_turn(&directory)?;
+            let company = company(&mut lock).with_context(|| format!("lock {}", directory.display()))?;
             // Whoever had the turn before may have removed what was just made.
             let stands = fs::metadata(&directory)
                 .is_ok_and(|now| lock.metadata().is_ok_and(|held| held.ino() == now.ino()));
             if stands && turn.is_some() {
-                return Ok(Self { directory, lock, turn, stay });
+                return Ok(Self { directory, lock, turn, stay, company });
             }
         }
+    }
+
+    /// Whether no other live process served by these pins when they were opened.
+    pub(super) fn were_deserted(&self) -> bool {
+        self.company == Company::None
     }
 
     /// Lets other processes have their turn.
@@ -144,6 +164,13 @@ impl Drop for Pins {
             tracing::warn!(error = format!("{error:#}"), "pins of a capture that was not begun stay");
         }
     }
+}
+
+/// Asks whether others hold a lock as we do. For a moment nobody holds ours: what was locked has to be looked at again.
+fn company(lock: &mut Flock<File>) -> io::Result<Company> {
+    let alone = lock.relock(FlockArg::LockExclusiveNonblock).is_ok();
+    lock.relock(FlockArg::LockShared)?;
+    Ok(if alone { Company::None } else { Company::Others })
 }
 
 /// Makes the directories of a workload; NotFound if somebody removes them at the same time.

@@ -1,52 +1,53 @@
-//! The stage that the workloads of a node share with the agent that serves them.
+//! What the workloads of a node share with the agent that serves them, so that a connection can be handed from one to the other.
 //!
-//! The agent's sockets are not in the cgroup of any workload it serves, and so a handoff between the two is staged by the programs
-//! of one cgroup and claimed by those of another. Both have to use the same maps: these are pinned beside the workloads',
+//! The agent's sockets are not in the cgroup of any workload it serves: a handoff between the two is staged by the programs
+//! of one cgroup and claimed by those of another. The notes on sockets are the node's, and the stage of each workload, which
+//! stays its own, is found by the network namespace that the agent's socket was made in:
 //!
 //! ```text
-//! /sys/fs/bpf/sidestep/node/v<abi>/{STAGE,HANDOFFS,COUNTERS}
+//! /sys/fs/bpf/sidestep/node/v<abi>/{STAGES,HANDOFFS,COUNTERS}
 //! /sys/fs/bpf/sidestep/node/OWNERS
 //! ```
 //!
-//! and the handoff program is attached to the agent's own cgroup a second time. That attachment is not pinned: without the agent
-//! there is nobody to hand anything to.
-//!
-//! It knows nothing of the workloads that use it.
+//! A program for the agent's sockets is attached to its own cgroup. That attachment is not pinned: without the agent there is
+//! nobody to hand anything to.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use sidestep_abi::maps::{COUNTERS, HANDOFFS, OWNERS, STAGE};
+use aya::maps::{HashOfMaps, MapData, MapError};
+use sidestep_abi::handoff::{Handoff, StageKey};
+use sidestep_abi::maps::{HANDOFFS, OF_NODE, STAGES};
 
-use crate::datapath::object::{HANDOFF, Object};
+use crate::datapath::object::{Maps, NODE_HANDOFF, Object, Owned};
 use crate::datapath::pins::{NODE, Pins};
 use crate::datapath::{Counters, Handoffs, Ownership};
 use crate::sys::bpf;
 use crate::sys::bpffs::Mounting;
 
-/// What is pinned there. The object has more maps, of which the handoff program uses none.
-const MAPS: [&str; 4] = [STAGE, HANDOFFS, OWNERS, COUNTERS];
 /// Inode, and so the id, of the root of the cgroup hierarchy.
 const ROOT_CGROUP: u64 = 1;
 
 /// Where the handoffs of a workload are staged.
 #[derive(Clone, Copy)]
 pub enum Stage<'a> {
-    /// In maps of its own: it lives in one cgroup with its instance.
+    /// Where nobody else looks: it lives in one cgroup with its instance.
     Own,
-    /// In those of the node.
+    /// Where the agent of its node finds them.
     Shared(&'a NodeStage),
 }
 
 /// The shared stage, and this agent's part in it.
 pub struct NodeStage {
-    object: Object,
     pins: Pins,
+    maps: Maps,
     handoffs: Arc<Handoffs>,
+    stages: Arc<Stages>,
     ownership: Arc<Ownership>,
     /// Attached as long as it is open.
     claim: Option<OwnedFd>,
@@ -60,10 +61,17 @@ impl NodeStage {
     /// a map or the program.
     pub fn open(mounting: Mounting) -> Result<Self> {
         let pins = Pins::open(NODE, mounting)?;
-        let mut object = Object::load(MAPS.map(|name| (name, pins.map(name))), &[HANDOFF])?;
-        let handoffs = Arc::new(Handoffs::new(&mut object)?);
-        let ownership = Arc::new(Ownership::new(&mut object)?);
-        Ok(Self { object, pins, handoffs, ownership, claim: None })
+        let paths: BTreeMap<_, _> = OF_NODE.iter().map(|&name| (name.to_owned(), pins.map(name))).collect();
+        let maps = Maps::at(paths);
+        Object::open(&maps)?;
+        let handoffs = Arc::new(Handoffs::new(&maps)?);
+        let ownership = Arc::new(Ownership::new(&maps)?);
+        let stages = Arc::new(Stages::new(&maps)?);
+        if pins.were_deserted() {
+            // Of agents that are dead. What is still being served comes back when it is adopted.
+            stages.forget_all()?;
+        }
+        Ok(Self { pins, maps, handoffs, stages, ownership, claim: None })
     }
 
     /// Lets the sockets of this agent stage and claim handoffs.
@@ -76,7 +84,8 @@ impl NodeStage {
             id != ROOT_CGROUP,
             "expected the agent in a cgroup of its own, found it in the root cgroup: start it as a container or a service"
         );
-        let link = bpf::link_create(self.object.program(HANDOFF)?, own_cgroup, HANDOFF.hook)
+        let mut object = Object::open(&self.maps)?;
+        let link = bpf::link_create(object.program(NODE_HANDOFF)?, own_cgroup, NODE_HANDOFF.hook)
             .context("attach the handoff program to the agent's cgroup")?;
         self.claim = Some(link);
         self.pins.keep();
@@ -105,12 +114,12 @@ impl NodeStage {
         Arc::clone(&self.ownership)
     }
 
-    /// Reads what the programs of the agent's own cgroup count: the handoffs that it claimed, all workloads together.
+    /// Reads what the program of the agent's own cgroup counts: the handoffs that it claimed, all workloads together.
     ///
     /// # Errors
-    /// If taken twice.
-    pub fn counters(&mut self) -> Result<Counters> {
-        Counters::new(&mut self.object)
+    /// If the map cannot be opened.
+    pub fn counters(&self) -> Result<Counters> {
+        Counters::new(&self.maps)
     }
 
     /// Removes the node's pins, unless a successor owns them now. Workloads that are still captured keep the maps until they
@@ -127,8 +136,60 @@ impl NodeStage {
         self.pins.remove()
     }
 
-    /// Where a map that workloads share is pinned.
-    pub(super) fn shared(&self) -> [(&'static str, PathBuf); 2] {
-        [STAGE, HANDOFFS].map(|name| (name, self.pins.map(name)))
+    /// Where the agent looks for the stages of workloads.
+    pub(super) fn stages(&self) -> Arc<Stages> {
+        Arc::clone(&self.stages)
+    }
+
+    /// The map that workloads share, and where it is pinned.
+    pub(super) fn shared(&self) -> (&'static str, PathBuf) {
+        (HANDOFFS, self.pins.map(HANDOFFS))
+    }
+}
+
+/// A stage, seen from userspace.
+type OneStage = aya::maps::HashMap<MapData, StageKey, Handoff>;
+
+/// The stages of all workloads of the node, by network namespace.
+pub(super) struct Stages {
+    by_namespace: Mutex<HashOfMaps<Owned, u64, OneStage>>,
+}
+
+impl Stages {
+    fn new(maps: &Maps) -> Result<Self> {
+        Ok(Self { by_namespace: Mutex::new(maps.typed(STAGES)?) })
+    }
+
+    /// Lets the agent find the stage of the workload whose namespace has this cookie.
+    pub(super) fn add(&self, cookie: u64, stage: &OneStage) -> Result<()> {
+        let mut stages = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        stages.insert(cookie, stage, 0).context("add the stage of a workload to those of the node")
+    }
+
+    /// Forgets the stage of a workload that is gone.
+    pub(super) fn forget(&self, cookie: u64) -> Result<()> {
+        let mut stages = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        match stages.remove(&cookie) {
+            Ok(()) => Ok(()),
+            Err(error) if is_absence(&error) => Ok(()),
+            Err(error) => Err(error).context("remove the stage of a workload from those of the node"),
+        }
+    }
+
+    fn forget_all(&self) -> Result<()> {
+        let cookies: Vec<u64> = {
+            let stages = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+            stages.keys().collect::<Result<_, _>>().context("list the stages of the node")?
+        };
+        cookies.into_iter().try_for_each(|cookie| self.forget(cookie))
+    }
+}
+
+/// Whether an error says that there is nothing under the key.
+fn is_absence(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),
+        _ => false,
     }
 }

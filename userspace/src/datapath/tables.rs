@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap as IdByTable, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use aya::maps::lpm_trie::Key;
@@ -18,7 +19,7 @@ use sidestep_abi::rules::{
 };
 use sidestep_abi::settings::Settings;
 
-use crate::datapath::object::{Object, Owned, typed};
+use crate::datapath::object::{Maps, Owned};
 use crate::model::Direction;
 use crate::policy::{Compiled, Decision, PortDecision};
 use crate::sys::rcu::wait_for_running_programs;
@@ -38,28 +39,35 @@ pub struct Generation<'a> {
     pub refuses_plain_text: &'a dyn Fn(u16) -> bool,
 }
 
-/// The tables of one workload.
+/// Most prefixes that may lie about until somebody tidies up.
+const FEW: usize = 256;
+
+/// What the settings of a generation say of it beside being valid ([`Settings::settled`] = 1): it is empty, and no program
+/// looks at it.
+const EMPTY: u8 = 0;
+/// It is being written.
+const UNFINISHED: u8 = 2;
+
+/// The tables of one workload. They are written seldom, and open only meanwhile.
 pub struct Tables {
+    maps: Arc<Maps>,
+    /// Whether this process has written a generation.
+    published: bool,
+}
+
+/// The tables while they are open.
+struct Open {
     active: Array<Owned, u32>,
     settings: Array<Owned, Settings>,
     rules: LpmTrie<Owned, RuleKey, RuleValue>,
     port_tables: HashMap<Owned, PortTableKey, PortTable>,
     inbound_ports: Array<Owned, u64>,
     refused_ports: Array<Owned, u64>,
-    own_addresses: HashMap<Owned, Address, u32>,
 }
 
 impl Tables {
-    pub(super) fn new(object: &mut Object) -> Result<Self> {
-        Ok(Self {
-            active: typed(object, ACTIVE)?,
-            settings: typed(object, SETTINGS)?,
-            rules: typed(object, RULES)?,
-            port_tables: typed(object, PORT_TABLES)?,
-            inbound_ports: typed(object, INBOUND_PORTS)?,
-            refused_ports: typed(object, REFUSED_PORTS)?,
-            own_addresses: typed(object, OWN_ADDRESSES)?,
-        })
+    pub(super) const fn new(maps: Arc<Maps>) -> Self {
+        Self { maps, published: false }
     }
 
     /// Whether some process has made a generation valid before: this one adopts or takes over.
@@ -67,35 +75,51 @@ impl Tables {
     /// # Errors
     /// If the maps cannot be read.
     pub fn is_settled(&self) -> Result<bool> {
-        let active = self.active.get(&0, 0).context("read the active generation")? & 1;
-        Ok(self.settings.get(&active, 0).context("read the settings")?.settled == 1)
+        let active: Array<Owned, u32> = self.maps.typed(ACTIVE)?;
+        let settings: Array<Owned, Settings> = self.maps.typed(SETTINGS)?;
+        let active = active.get(&0, 0).context("read the active generation")? & 1;
+        Ok(settings.get(&active, 0).context("read the settings")?.settled == 1)
     }
 
     /// Makes a generation valid. A connection is judged wholly by the old one or wholly by the new one. Takes about
-    /// two microseconds per prefix.
+    /// two microseconds per prefix, and a grace period of the kernel (some ten milliseconds) where a generation is replaced by
+    /// the process that wrote it.
     ///
     /// # Errors
     /// If a map cannot be written; the old generation then stays valid.
     pub fn publish(&mut self, generation: &Generation<'_>) -> Result<()> {
-        let before = self.active.get(&0, 0).context("read the active generation")? & 1;
+        let mut open = Open::of(&self.maps)?;
+        let before = open.active()?;
         let next = 1 - before;
-        // A predecessor may have died while it wrote this generation.
-        self.clear(next)?;
-        self.write_rules(set(next, Direction::Outbound), generation.rules)?;
-        self.write_rules(set(next, Direction::Inbound), generation.callers)?;
-        write_ports(&mut self.inbound_ports, next, generation.captures_inbound)
+        // A predecessor may have died while it wrote this generation, or have left it behind.
+        open.empty(next)?;
+        let unfinished = Settings { settled: UNFINISHED, ..generation.settings };
+        open.settings.set(next, unfinished, 0).context("write the settings")?;
+        open.write_rules(set(next, Direction::Outbound), generation.rules)?;
+        open.write_rules(set(next, Direction::Inbound), generation.callers)?;
+        write_ports(&mut open.inbound_ports, next, generation.captures_inbound)
             .context("write the captured inbound ports")?;
-        write_ports(&mut self.refused_ports, next, generation.refuses_plain_text)
+        write_ports(&mut open.refused_ports, next, generation.refuses_plain_text)
             .context("write the ports that take no plain text")?;
         let settings =
             Settings { default_verdict: generation.rules.default as u8, settled: 1, ..generation.settings };
-        self.settings.set(next, settings, 0).context("write the settings")?;
-        self.active.set(0, next, 0).context("make the new generation valid")?;
-        wait_for_running_programs();
-        if let Err(error) = self.clear(before) {
-            // The new generation is valid all the same, and the next change clears again.
-            tracing::warn!(error = format!("{error:#}"), "rules that hold no longer take up room");
+        open.settings.set(next, settings, 0).context("write the settings")?;
+        open.active.set(0, next, 0).context("make the new generation valid")?;
+        // Who takes hundreds of workloads over does not wait for each: there is time for that when all are served.
+        let first = !std::mem::replace(&mut self.published, true);
+        let few = generation.rules.prefixes.len() + generation.callers.prefixes.len() <= FEW;
+        if !(first && few) {
+            open.tidy();
         }
+        Ok(())
+    }
+
+    /// Removes the generation that is not valid any more, if it is still there. Takes a grace period of the kernel.
+    ///
+    /// # Errors
+    /// If the tables cannot be opened.
+    pub fn tidy(&mut self) -> Result<()> {
+        Open::of(&self.maps)?.tidy();
         Ok(())
     }
 
@@ -109,15 +133,54 @@ impl Tables {
                 wanted.len()
             );
         }
-        let known: Vec<Address> = self.own_addresses.keys().collect::<Result<_, _>>()?;
+        let mut own_addresses: HashMap<Owned, Address, u32> = self.maps.typed(OWN_ADDRESSES)?;
+        let known: Vec<Address> = own_addresses.keys().collect::<Result<_, _>>()?;
         // First what makes room.
         for address in known.iter().filter(|address| !wanted.contains(*address)) {
-            self.own_addresses.remove(address).context("remove an own address")?;
+            own_addresses.remove(address).context("remove an own address")?;
         }
         for address in &wanted {
-            self.own_addresses.insert(address, 1, 0).context("write an own address")?;
+            own_addresses.insert(address, 1, 0).context("write an own address")?;
         }
         Ok(())
+    }
+}
+
+impl Open {
+    fn of(maps: &Maps) -> Result<Self> {
+        Ok(Self {
+            active: maps.typed(ACTIVE)?,
+            settings: maps.typed(SETTINGS)?,
+            rules: maps.typed(RULES)?,
+            port_tables: maps.typed(PORT_TABLES)?,
+            inbound_ports: maps.typed(INBOUND_PORTS)?,
+            refused_ports: maps.typed(REFUSED_PORTS)?,
+        })
+    }
+
+    /// The generation that is valid.
+    fn active(&self) -> Result<u32> {
+        Ok(self.active.get(&0, 0).context("read the active generation")? & 1)
+    }
+
+    /// Empties a generation that is not valid, unless it is known to be empty.
+    fn empty(&mut self, generation: u32) -> Result<()> {
+        let settings = self.settings.get(&generation, 0).context("read the settings")?;
+        if settings.settled == EMPTY {
+            return Ok(());
+        }
+        wait_for_running_programs();
+        self.clear(generation)?;
+        self.settings
+            .set(generation, Settings { settled: EMPTY, ..settings }, 0)
+            .context("write the settings")
+    }
+
+    fn tidy(&mut self) {
+        if let Err(error) = self.active().and_then(|active| self.empty(1 - active)) {
+            // The new generation is valid all the same, and the next change clears again.
+            tracing::warn!(error = format!("{error:#}"), "rules that hold no longer take up room");
+        }
     }
 
     fn write_rules(&mut self, set: u32, rules: &Compiled) -> Result<()> {

@@ -4,15 +4,20 @@
 //! symbolic links lead to, too. A directory that is missing is waited for in the nearest one above it that is there.
 //! Says only *that* something happened. Where the kernel refuses to watch, it says so from time to time instead.
 
-use std::collections::BTreeMap;
+mod directories;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use notify::EventKind;
 use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
+
+use directories::{Directories, Ear};
 
 /// How long nothing must happen before the files are read.
 const QUIET: Duration = Duration::from_millis(50);
@@ -27,9 +32,10 @@ type Inode = (u64, u64);
 /// The directories in which something can happen to some files.
 pub(super) struct Watch {
     paths: Vec<PathBuf>,
-    /// None where the kernel gives no inotify instance.
-    watcher: Option<RecommendedWatcher>,
-    watched: BTreeMap<PathBuf, Inode>,
+    /// None where there is nothing to watch, or the kernel gives no inotify instance.
+    directories: Option<Arc<Directories>>,
+    ear: Ear,
+    watched: BTreeSet<Inode>,
     /// Whether everything is watched that should be.
     complete: bool,
     stirs: mpsc::Receiver<()>,
@@ -38,25 +44,9 @@ pub(super) struct Watch {
 impl Watch {
     /// Starts to watch. Changes from here on are told.
     pub(super) fn new(paths: Vec<PathBuf>) -> Self {
-        let (sender, stirs) = mpsc::channel(1);
-        let on_event = move |event: notify::Result<Event>| {
-            // Errors (an overflown queue) stir too. A full channel is a stir that is still to be answered.
-            if !event.is_ok_and(|event| is_mere_reading(&event.kind)) {
-                let _: Result<_, _> = sender.try_send(());
-            }
-        };
-        let watcher = match notify::recommended_watcher(on_event) {
-            Ok(watcher) => Some(watcher),
-            Err(error) if paths.is_empty() => {
-                tracing::debug!(%error, "no watcher, and nothing to watch");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot watch certificates, reading them every ten seconds instead; see fs.inotify.max_user_instances");
-                None
-            }
-        };
-        let mut watch = Self { paths, watcher, watched: BTreeMap::new(), complete: true, stirs };
+        let (ear, stirs) = Ear::new();
+        let directories = if paths.is_empty() { None } else { open() };
+        let mut watch = Self { paths, directories, ear, watched: BTreeSet::new(), complete: true, stirs };
         watch.follow();
         watch
     }
@@ -68,30 +58,34 @@ impl Watch {
             let target = path.canonicalize().ok();
             for path in std::iter::once(path).chain(target.as_ref()) {
                 if let Some((directory, inode)) = nearest_directory(path) {
-                    wanted.insert(directory, inode);
+                    wanted.insert(inode, directory);
                 }
             }
         }
-        let Some(watcher) = &mut self.watcher else {
+        let Some(directories) = &self.directories else {
             self.complete = self.paths.is_empty();
             return;
         };
-        for (directory, inode) in &self.watched {
-            if wanted.get(directory) != Some(inode) {
-                // Fails for a directory that is gone, whose watch is gone with it.
-                let _: notify::Result<()> = watcher.unwatch(directory);
+        self.watched.retain(|inode| {
+            let stays = wanted.contains_key(inode);
+            if !stays {
+                directories.forget(*inode, &self.ear);
             }
-        }
+            stays
+        });
         self.complete = true;
-        for (directory, inode) in &wanted {
-            if self.watched.get(directory) != Some(inode)
-                && let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive)
-            {
-                tracing::debug!(%error, directory = %directory.display(), "cannot watch a directory");
-                self.complete = false;
+        for (inode, directory) in wanted {
+            if self.watched.contains(&inode) {
+                continue;
+            }
+            match directories.watch(&directory, inode, &self.ear) {
+                Ok(()) => _ = self.watched.insert(inode),
+                Err(error) => {
+                    tracing::debug!(%error, directory = %directory.display(), "cannot watch a directory");
+                    self.complete = false;
+                }
             }
         }
-        self.watched = wanted;
     }
 
     /// Waits until something happens, or may have. Safe to drop and call again.
@@ -114,6 +108,28 @@ impl Watch {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && matches!(timeout(QUIET, self.stirs.recv()).await, Ok(Some(()))) {}
     }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(directories) = &self.directories {
+            for inode in &self.watched {
+                directories.forget(*inode, &self.ear);
+            }
+        }
+    }
+}
+
+/// What directories are watched by, if the kernel grants it.
+fn open() -> Option<Arc<Directories>> {
+    Directories::of_this_process()
+        .inspect_err(|error| {
+            tracing::warn!(
+                %error,
+                "cannot watch certificates, reading them every ten seconds instead; see fs.inotify.max_user_instances"
+            );
+        })
+        .ok()
 }
 
 /// The directory of a path, or the nearest above it that is there.

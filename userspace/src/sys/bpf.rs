@@ -3,11 +3,15 @@
 //!
 //! Layouts and numbers are those of include/uapi/linux/bpf.h.
 
+mod program;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+pub use program::{Load, Outer, btf_load, fill, outer_create, program_load, program_numbers};
 
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
@@ -40,6 +44,34 @@ pub enum AttachType {
     Getpeername6 = 30,
     /// `BPF_SK_LOOKUP`
     SkLookup = 36,
+}
+
+impl AttachType {
+    /// The kind of program that attaches there (`enum bpf_prog_type`).
+    #[must_use]
+    pub const fn program_type(self) -> u32 {
+        match self {
+            Self::SockCreate => 9,
+            Self::SockOps => 13,
+            Self::Connect4
+            | Self::Connect6
+            | Self::Sendmsg4
+            | Self::Sendmsg6
+            | Self::Getpeername4
+            | Self::Getpeername6 => 18,
+            Self::Getsockopt => 25,
+            Self::SkLookup => 30,
+        }
+    }
+
+    /// The attachment that a program is verified for; 0 where its kind has but one.
+    #[must_use]
+    pub const fn verified_for(self) -> u32 {
+        match self {
+            Self::SockOps => 0,
+            hook => hook as u32,
+        }
+    }
 }
 
 #[repr(C)]
@@ -125,7 +157,8 @@ fn owned(fd: libc::c_long) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
-fn number(fd: impl AsFd) -> u32 {
+/// A descriptor as attributes name it. Borrowed, so that it is still open when they are read.
+fn number(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd().cast_unsigned()
 }
 
@@ -136,8 +169,8 @@ fn number(fd: impl AsFd) -> u32 {
 /// Those of `BPF_LINK_CREATE`: EPERM without CAP_NET_ADMIN, EINVAL for a kernel without that hook.
 pub fn link_create(program: impl AsFd, target: impl AsFd, attach_type: AttachType) -> io::Result<OwnedFd> {
     let mut attributes = LinkCreate {
-        prog_fd: number(program),
-        target_fd: number(target),
+        prog_fd: number(&program),
+        target_fd: number(&target),
         attach_type: attach_type as u32,
         ..LinkCreate::default()
     };
@@ -150,7 +183,7 @@ pub fn link_create(program: impl AsFd, target: impl AsFd, attach_type: AttachTyp
 /// ENOLINK if the cgroup or namespace of the link is gone.
 pub fn link_update(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     let mut attributes =
-        LinkUpdate { link_fd: number(link), new_prog_fd: number(program), ..LinkUpdate::default() };
+        LinkUpdate { link_fd: number(&link), new_prog_fd: number(&program), ..LinkUpdate::default() };
     bpf(BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
@@ -159,7 +192,7 @@ pub fn link_update(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
 /// # Errors
 /// Those of `BPF_LINK_DETACH`.
 pub fn link_detach(link: impl AsFd) -> io::Result<()> {
-    bpf(BPF_LINK_DETACH, &mut LinkDetach { link_fd: number(link) }).map(drop)
+    bpf(BPF_LINK_DETACH, &mut LinkDetach { link_fd: number(&link) }).map(drop)
 }
 
 /// Where a link is attached.
@@ -169,7 +202,7 @@ pub fn link_detach(link: impl AsFd) -> io::Result<()> {
 pub fn link_target(link: impl AsFd) -> io::Result<LinkTarget> {
     let mut target = LinkTarget::default();
     let mut attributes = ObjectInfo {
-        bpf_fd: number(link),
+        bpf_fd: number(&link),
         info_len: size_of::<LinkTarget>() as u32,
         info: std::ptr::from_mut(&mut target) as u64,
     };
@@ -184,7 +217,7 @@ pub fn link_target(link: impl AsFd) -> io::Result<LinkTarget> {
 pub fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes =
-        Object { pathname: path.as_ptr() as u64, bpf_fd: number(object), ..Object::default() };
+        Object { pathname: path.as_ptr() as u64, bpf_fd: number(&object), ..Object::default() };
     bpf(BPF_OBJ_PIN, &mut attributes).map(drop)
 }
 

@@ -31,14 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether this process is root of the machine, and has what a test needs besides.
 fn can_run(program: Option<&str>) -> bool {
-    let own = |name: &str| {
-        let inode = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/{name}")).map(|found| found.ino()).ok();
-        inode("1").is_some() && inode("1") == inode("self")
-    };
     let missing = if !nix::unistd::geteuid().is_root() {
         "root".to_owned()
-    } else if !["user", "pid", "net"].into_iter().all(own) {
-        "the namespaces of the machine's first process".to_owned()
     } else if let Some(program) =
         program.filter(|program| Command::new(program).arg("--version").output().is_err())
     {

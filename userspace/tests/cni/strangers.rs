@@ -29,7 +29,6 @@ fn from(before: &[&str]) -> Option<Asked> {
 #[test]
 fn root_in_the_namespaces_of_a_pod_is_not_heard() {
     for (namespace, before) in [
-        ("net", &["unshare", "--net"][..]),
         ("pid", &["unshare", "--pid", "--fork"][..]),
         ("user", &["unshare", "--user", "--map-root-user"][..]),
     ] {

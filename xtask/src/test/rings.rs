@@ -147,6 +147,9 @@ impl Subject {
         if let Some(packages) = setup::http_packages(workspace) {
             test.env("SIDESTEP_HTTP_PACKAGES", packages);
         }
+        if let Some(packages) = setup::kubernetes_packages(workspace) {
+            test.env("SIDESTEP_KUBERNETES", packages);
+        }
         if let Some(collector) = setup::rotel_binary(workspace) {
             test.env("SIDESTEP_ROTEL", collector);
         }

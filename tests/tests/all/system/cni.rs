@@ -11,7 +11,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sidestep_tests::leftovers::pin_directories;
 use sidestep_tests::mesh::NAMESPACE;
-use sidestep_tests::{Agent, Need, Node, Pod, eventually, needs_capture};
+use sidestep_tests::node::Agent;
+use sidestep_tests::{Need, Node, Pod, eventually, needs_capture};
 
 use super::server::answer;
 use super::web::{PAGE, nginx};

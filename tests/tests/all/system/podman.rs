@@ -1,6 +1,8 @@
 //! The shipped manifest as a real pod of two containers: podman and runc, an image FROM scratch, an app that knows nothing
 //! of it. The commands are those of `deploy/podman.md`, and the manifest is changed in one path only.
 
+mod injected;
+
 use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
