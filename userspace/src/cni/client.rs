@@ -78,10 +78,10 @@ fn exchange(
     netns: Option<BorrowedFd<'_>>,
     deadline: Instant,
 ) -> io::Result<Answer> {
-    let sent = rights::send(&stream, message, netns)?;
-    stream.write_all(&message[sent..])?;
+    // Who is turned away is told so before everything is sent: what there is to read is read in any case.
+    let sent = rights::send(&stream, message, netns).and_then(|sent| stream.write_all(&message[sent..]));
     let mut prefix = [0; PREFIX];
-    read(&mut stream, &mut prefix, deadline)?;
+    read(&mut stream, &mut prefix, deadline).map_err(|error| sent.err().unwrap_or(error))?;
     let mut body = vec![0; wire::length(prefix)?];
     read(&mut stream, &mut body, deadline)?;
     wire::decode(&body)

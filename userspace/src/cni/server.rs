@@ -213,6 +213,7 @@ impl Counter {
             Request::Add(subject) | Request::Check(subject) | Request::Delete(subject) => {
                 let turn = self.turns.wait(&subject.id.container_id);
                 tokio::select! {
+                    biased;
                     turn = turn => Some(turn),
                     () = gone(stream) => return Err(Outcome::Abandoned),
                 }
