@@ -1,7 +1,7 @@
 """Validates manifests against the OpenAPI schemas of Kubernetes: validate.py VERSION..., with YAML on standard input.
 
-Strictly: a field that the schema does not know is an error. Prints one line per finding, and at last what was validated.
-Kinds that come with somebody's custom resources have no schema here; they are named, for the caller to judge.
+Strictly: a field that the schema does not know is an error. Prints one line per finding, and at last how many objects were
+looked at. Kinds that come with somebody's custom resources have no schema here; they are named, for the caller to judge.
 """
 
 import sys
@@ -26,12 +26,13 @@ def main():
             name = f"{resource['kind']} {resource['metadata'].get('name')}"
             try:
                 kubernetes_validate.validate(resource, version, strict=True)
-                validated += 1
             except kubernetes_validate.SchemaNotFoundError:
                 print(f"unknown: {resource['apiVersion']} {resource['kind']}")
+                continue
             except kubernetes_validate.ValidationError as error:
                 path = ".".join(str(step) for step in error.path)
                 print(f"invalid: {version}: {name}: {path}: {error.message}")
+            validated += 1
     print(f"validated: {validated}")
 
 

@@ -253,7 +253,7 @@ impl Drop for Node {
         let entries = std::fs::read_dir(Path::new(BPFFS).join("sidestep")).into_iter().flatten().flatten();
         for entry in entries {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name == "node" || name.starts_with(&format!("{NAMESPACE}.")) {
+            if name == "node" || name.starts_with(&format!("{NAMESPACE}_")) {
                 unpin(&entry.path());
             }
         }

@@ -1,8 +1,8 @@
 //! The only wiring: what each command does, joining rooms that do not know each other.
 //!
 //! # Layout
-//! - `run`, `sidecar`, `node`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`, `inject`, `webhook`:
-//!   one file per command
+//! - `run`, `sidecar`, `node`, `foreign`, `check`, `cleanup`, `certs`, `ca`, `lint`, `explain`, `connections`, `status`, `top`, `inject`,
+//!   `webhook`: one file per command
 //! - `scope`: whom to serve, and where it lives
 //! - `host`: what a process has once, however many workloads it serves
 //! - `serving`: a workload being served, from start to drain
@@ -45,6 +45,8 @@ mod run;
 mod scope;
 mod serving;
 mod sidecar;
+mod status;
+mod top;
 mod webhook;
 
 use std::future::Future;
@@ -99,6 +101,10 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Explain(args) => complete(explain::explain(args)).map(|()| ExitCode::SUCCESS),
         Command::Connections(args) => complete(connections::list(&args)).map(|()| ExitCode::SUCCESS),
         Command::Cni(_) => Ok(cni::plugin::main()),
+        Command::Status(args) => complete(status::print(&args)).map(|()| ExitCode::SUCCESS),
+        Command::Top(args) => complete(top::watch(args)).map(|()| ExitCode::SUCCESS),
+        Command::Log(args) => complete(status::log(&args)).map(|()| ExitCode::SUCCESS),
+        Command::Config(args) => complete(status::config(&args)).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => {
             let PolicyCommand::Lint(args) = &args.command;
             Ok(if lint::print(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -12,6 +12,7 @@ mod explain;
 mod inject;
 mod maintain;
 mod node;
+mod operate;
 mod overrides;
 mod policy;
 mod run;
@@ -29,6 +30,7 @@ pub use explain::{ConnectionsArgs, Destination, ExplainArgs, Header, RunningArgs
 pub use inject::InjectArgs;
 pub use maintain::{CheckArgs, CleanupArgs, Doing, Form};
 pub use node::NodeArgs;
+pub use operate::{ConfigArgs, LogArgs, Sort, StatusArgs, TopArgs};
 pub use overrides::Overrides;
 
 pub use policy::{LintArgs, PolicyArgs, PolicyCommand};
@@ -49,8 +51,8 @@ pub struct Cli {
 
     /// What to log on standard error: a level, or levels by module
     ///
-    /// A level is one of error, warn, info, debug and trace. The default is warn for `run`, `certs`, `ca`, `connections`, `explain`, `policy` and `inject`, so
-    /// that output stays readable, and info for all else.
+    /// A level is one of error, warn, info, debug and trace. The default is info for what serves, and warn for `run` and for what
+    /// prints an answer, so that it stays readable.
     #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "SIDESTEP_LOG", hide_env_values = true, value_parser = log_filter)]
     log: Option<String>,
 }
@@ -111,10 +113,22 @@ pub enum Command {
     /// Hook, verdict, reason, policy and rule, tier and identities: of what a configuration file would decide, or of a
     /// connection that is open.
     Explain(ExplainArgs),
+    /// Say what runs on this machine, whom it serves, and how that stands
+    ///
+    /// Asks every process of this user at its Unix socket in /run/sidestep.
+    Status(StatusArgs),
+    /// Watch the workloads that are served: connections, requests, latency, denials
+    Top(TopArgs),
     /// List the connections that a running instance has open
     ///
     /// Asks it at its Unix socket in /run/sidestep, which answers its own user only.
     Connections(ConnectionsArgs),
+    /// Show or change what a running process logs on standard error
+    Log(LogArgs),
+    /// Show the configuration that is in force, as JSON
+    ///
+    /// Defaults are filled in. What may be secret is left out.
+    Config(ConfigArgs),
     /// Look at policies before they are in force
     Policy(PolicyArgs),
     /// Print manifests with the sidecar in their pods
@@ -148,6 +162,10 @@ impl Cli {
                 | Command::Policy(_)
                 | Command::Inject(_)
                 | Command::Explain(_)
+                | Command::Status(_)
+                | Command::Top(_)
+                | Command::Log(_)
+                | Command::Config(_)
                 | Command::Connections(_),
             ) => "warn",
             (None, _) => "info",

@@ -17,8 +17,8 @@
 //! - [`kubernetes`]: what the API server says of pods, services and policies
 //! - [`cni`]: the plugin that has a pod enrolled before its first packet
 //! - [`inject`]: a pod's manifest with the sidecar in it
-//! - [`telemetry`]: access log and metrics
-//! - [`admin`]: readiness, liveness and metrics over HTTP
+//! - [`telemetry`]: access log, spans and metrics
+//! - [`admin`]: readiness, liveness and metrics over HTTP, and a Unix socket for whoever runs it
 //! - [`sys`]: all unsafe code: system calls that no crate wraps
 //! - [`agent`]: the only wiring: `run`, `sidecar`, `capture`, `check`, `cleanup`
 //! - [`cli`]: the command line

@@ -48,7 +48,7 @@ pub use export::{ExportProtocol, ExportSettings};
 pub use exposition::{Exposition, Instances};
 use golden::Golden;
 pub use line::Format;
-pub use metrics::{Metrics, Row, Source};
+pub use metrics::{Metrics, ProcessRow, ProcessSource, Row, Source};
 pub use outlets::{Followed, Follower, Outlets};
 pub use summary::{Requests, Summary};
 pub use workload::Own;

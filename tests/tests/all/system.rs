@@ -13,6 +13,7 @@ mod inject;
 mod instructions;
 mod laptop;
 mod manifests;
+mod operate;
 mod podman;
 mod policy;
 mod readme;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +57,12 @@ impl Socket {
         &self.path
     }
 
+    /// Whether whoever made it is gone.
+    pub(super) fn is_dead(&self) -> bool {
+        let connected = std::os::unix::net::UnixStream::connect(&self.path);
+        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// Asks for something in JSON.
     pub(super) async fn json(&self, question: &str) -> Result<Value> {
         let text = self.text(Method::GET, question, "").await?;
@@ -93,6 +100,13 @@ impl Socket {
     }
 }
 
+/// The sockets in a directory at which somebody answers.
+pub(super) fn alive(directory: &Path) -> Vec<Socket> {
+    let mut found = sockets(directory);
+    found.retain(|socket| !socket.is_dead());
+    found
+}
+
 /// The sockets in a directory.
 pub(super) fn sockets(directory: &Path) -> Vec<Socket> {
     let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
@@ -113,7 +127,7 @@ pub(super) fn is_of(name: &str, workload: &str) -> bool {
 
 /// The one process that is meant: by its socket's name, by a workload that it serves, or because there is no other.
 pub(super) async fn find(directory: &Path, workload: Option<&str>) -> Result<Meant> {
-    let all = sockets(directory);
+    let all = alive(directory);
     let mut found: Vec<Meant> = Vec::new();
     for socket in &all {
         if workload.is_none_or(|workload| is_of(&socket.name, workload)) {
@@ -140,6 +154,8 @@ pub(super) async fn find(directory: &Path, workload: Option<&str>) -> Result<Mea
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[tokio::test]
@@ -147,13 +163,12 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let named = async |name: &str| find(directory.path(), Some(name)).await;
         assert!(find(directory.path(), None).await.is_err());
-        for name in ["web-12.sock", "web-a-7.sock", "run-99.sock", ".new", "other"] {
-            fs::write(directory.path().join(name), "").expect("written");
-        }
+        let listen = |name| UnixListener::bind(directory.path().join(name)).expect("it listens");
+        let _alive = ["web-12.sock", "web-a-7.sock", "run-99.sock", "other"].map(listen);
+        drop(listen("web-dead.sock"));
         let path = |meant: Result<Meant>| meant.expect("one").socket.path;
         assert_eq!(path(named("web").await), directory.path().join("web-12.sock"));
         assert_eq!(path(named("run-99").await), directory.path().join("run-99.sock"));
-        assert!(named("shop/web-1").await.is_err(), "nobody answers");
         let error = find(directory.path(), None).await.expect_err("there are three").to_string();
         assert!(error.contains("run-99, web-12, web-a-7; name one with --workload"), "{error}");
     }

@@ -1,8 +1,6 @@
 //! `sidestep cleanup`: removes what a process that died left behind: pins, cgroups of `run`, sockets, iptables rules.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -65,9 +63,7 @@ fn clean_sockets(workload: Option<&WorkloadName>, how: Cleanup, verb: &str) -> u
     for socket in asking::sockets(Path::new(DIRECTORY)) {
         let path = socket.path();
         let meant = workload.is_none_or(|workload| asking::is_of(&socket.name, workload.as_str()));
-        let dead =
-            || UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
-        if meant && dead() && (how == Cleanup::DryRun || fs::remove_file(path).is_ok()) {
+        if meant && socket.is_dead() && (how == Cleanup::DryRun || fs::remove_file(path).is_ok()) {
             println!("{verb} the socket {}", path.display());
             count += 1;
         }

@@ -178,12 +178,13 @@ pub(super) struct Enrolled {
 const NAME_IN_PINS: usize = 120;
 
 impl Enrolled {
-    /// What the pod's pins are called. A namespace has no dot in its name, and no two pods have one cgroup.
+    /// What the pod's pins are called: no two pods have one cgroup. The BPF file system has no dots in names
+    /// (bpf_lookup in kernel/bpf/inode.c), and Kubernetes no underscores.
     fn pins_name(&self) -> Result<String> {
         let PodKey { namespace, name } = &self.key;
-        let name: String = name.chars().take(NAME_IN_PINS).collect();
+        let name: String = name.chars().take(NAME_IN_PINS).collect::<String>().replace('.', "_");
         let cgroup = self.workload.id().context("look at the pod-level cgroup")?;
-        Ok(format!("{namespace}.{name}-{cgroup}"))
+        Ok(format!("{namespace}_{name}-{cgroup}"))
     }
 }
 

@@ -79,7 +79,7 @@ pub struct RunningArgs {
 }
 
 /// What a workload can be called: a name, or a pod with its namespace.
-fn workload(text: &str) -> Result<String, String> {
+pub(super) fn workload(text: &str) -> Result<String, String> {
     let plain = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '-' | '.' | '/');
     if text.is_empty() || !text.chars().all(plain) {
         return Err(format!("expected a name of a-z, 0-9, - and ., or NAMESPACE/POD, found {text:?}"));

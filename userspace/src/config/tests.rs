@@ -15,6 +15,7 @@ mod edge;
 mod http;
 mod mesh;
 mod routing;
+mod shipped;
 mod tracing;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {

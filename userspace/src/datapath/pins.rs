@@ -79,8 +79,9 @@ impl Pins {
         let root = bpffs::mounted(mounting)?.join(ROOT);
         // What is orphaned later was this process's own, and it knows of it: looking through hundreds of workloads for each one
         // that starts would take longer than the start.
-        SWEPT.call_once(|| remove_orphans(&root, workload));
-        let directory = root.join(workload);
+        let name = directory_of(workload);
+        SWEPT.call_once(|| remove_orphans(&root, &name));
+        let directory = root.join(name);
         loop {
             let stay = if directory.exists() { Stay::Outlive } else { Stay::Provisional };
             let mut lock = match make(&directory).and_then(|()| lock(&directory, FlockArg::LockShared)) {
@@ -171,6 +172,17 @@ fn company(lock: &mut Flock<File>) -> io::Result<Company> {
     let alone = lock.relock(FlockArg::LockExclusiveNonblock).is_ok();
     lock.relock(FlockArg::LockShared)?;
     Ok(if alone { Company::None } else { Company::Others })
+}
+
+/// What the directory of a workload is called. The BPF file system takes no name with a dot (kernel/bpf/inode.c), and no workload
+/// has one with a colon.
+fn directory_of(workload: &str) -> String {
+    workload.replace('.', ":")
+}
+
+/// Whose directory is called that.
+fn workload_of(directory: &str) -> String {
+    directory.replace(':', ".")
 }
 
 /// Makes the directories of a workload; NotFound if somebody removes them at the same time.

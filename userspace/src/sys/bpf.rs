@@ -129,6 +129,12 @@ impl LinkTarget {
     const CGROUP: u32 = 3;
     const NETNS: u32 = 5;
 
+    /// The kernel's id of the program that is attached.
+    #[must_use]
+    pub const fn program(&self) -> u32 {
+        self.prog_id
+    }
+
     /// Id of the cgroup it is attached to; 0 once that cgroup is gone.
     #[must_use]
     pub fn cgroup(&self) -> Option<u64> {

@@ -10,38 +10,48 @@ use prometheus::proto::MetricFamily;
 
 use super::Telemetry;
 use super::golden::{Family, Position};
+use super::metrics::{Process, ProcessSource};
 
 /// Bytes of a piece, about.
 const PIECE: usize = 32 << 10;
 
-/// The workloads that a process serves, by what tells of them.
+/// The workloads that a process serves, by what tells of them, and what it tells of itself.
 #[derive(Debug, Default)]
-pub struct Instances(RwLock<BTreeMap<String, Arc<Telemetry>>>);
+pub struct Instances {
+    workloads: RwLock<BTreeMap<String, Arc<Telemetry>>>,
+    process: Process,
+}
 
 impl Instances {
     /// Adds a workload, in place of one of that name.
     pub fn register(&self, telemetry: &Arc<Telemetry>) {
-        let mut instances = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut instances = self.workloads.write().unwrap_or_else(PoisonError::into_inner);
         instances.insert(telemetry.own().name.clone(), Arc::clone(telemetry));
     }
 
     /// Forgets a workload.
     pub fn remove(&self, name: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.workloads.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// The metrics of all workloads.
+    /// Where counts of the process itself are read from whenever somebody asks for the metrics.
+    pub fn add_source(&self, source: ProcessSource) {
+        self.process.add(source);
+    }
+
+    /// The metrics of the process and of all workloads.
     #[must_use]
     pub fn exposition(&self) -> Exposition {
-        let instances = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Exposition::new(instances.values().map(Arc::clone).collect())
+        let instances = self.workloads.read().unwrap_or_else(PoisonError::into_inner);
+        let process = self.process.families(instances.len());
+        Exposition::new(process, instances.values().map(Arc::clone).collect())
     }
 
     /// The metrics of one workload, if there is one of that name.
     #[must_use]
     pub fn exposition_of(&self, name: &str) -> Option<Exposition> {
-        let instances = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Exposition::new(vec![Arc::clone(instances.get(name)?)]))
+        let instances = self.workloads.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Exposition::new(Vec::new(), vec![Arc::clone(instances.get(name)?)]))
     }
 }
 
@@ -61,8 +71,9 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    fn new(instances: Vec<Arc<Telemetry>>) -> Self {
-        let mut plain: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    fn new(process: Vec<MetricFamily>, instances: Vec<Arc<Telemetry>>) -> Self {
+        let named = process.into_iter().map(|family| (family.name().to_owned(), family));
+        let mut plain: BTreeMap<String, MetricFamily> = named.collect();
         for mut family in instances.iter().flat_map(|telemetry| telemetry.metrics.families()) {
             match plain.get_mut(family.name()) {
                 Some(same) => same.mut_metric().append(family.mut_metric()),
@@ -117,7 +128,7 @@ impl Iterator for Exposition {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{asked, relayed, workload};
-    use super::super::{Own, Row};
+    use super::super::{Own, ProcessRow, Row};
     use super::*;
     use crate::model::{Direction, Observer};
 
@@ -165,12 +176,35 @@ mod tests {
             |text: &str| text.lines().filter(|line| line.starts_with("istio_requests_total")).count();
         assert_eq!(requests(&text), 5);
 
+        assert!(text.contains("\nsidestep_instances 2\n"));
+
         let one = whole(instances.exposition_of("db").unwrap());
         assert_eq!(requests(&one), 2);
         assert!(!one.contains("workload=\"web\""));
         assert!(instances.exposition_of("other").is_none());
         instances.remove("db");
         assert!(instances.exposition_of("db").is_none());
+    }
+
+    #[test]
+    fn what_the_process_tells_of_itself_is_nobodys_in_particular() {
+        let instances = Instances::default();
+        instances.add_source(Arc::new(|| {
+            vec![
+                ProcessRow::EnrolmentFailures { reason: "host_network", count: 2 },
+                ProcessRow::CniRequests { command: "add", outcome: "done", count: 3 },
+                ProcessRow::ApiServerReachable(true),
+            ]
+        }));
+        let text = whole(instances.exposition());
+        for line in [
+            "sidestep_instances 0",
+            "sidestep_enrolment_failures_total{reason=\"host_network\"} 2",
+            "sidestep_cni_requests_total{command=\"add\",outcome=\"done\"} 3",
+            "sidestep_api_server_reachable 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! The metrics of one workload, in a registry of its own. Every family carries the label `workload`.
+//! The metrics of one workload, in a registry of its own. Every family carries the label `workload`; what a process tells of
+//! itself does not.
 //!
 //! Bytes, durations and errors are counted when a connection ends, not while it lives.
 
 mod collected;
+mod process;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use prometheus::{
 
 use collected::Collected;
 pub use collected::{Row, Source};
+pub(super) use process::Process;
+pub use process::{ProcessRow, ProcessSource};
 
 use super::summary::Summary;
 use crate::model::{Direction, Ended, Side, Tier};

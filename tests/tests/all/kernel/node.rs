@@ -3,16 +3,34 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sidestep_tests::mesh::{NAMESPACE, identity};
-use sidestep_tests::{Node, Pod, eventually, leftovers, needs_capture};
+use sidestep_tests::{Node, Pod, Process, eventually, leftovers, needs_capture};
 
 use crate::ask::{accepted, connect, echo, eventually_dials};
 
 /// Two pods of a node, `web` and `db`, that run.
-fn pair(node: &Node) -> (Pod, Pod) {
+struct Pair {
+    web: Pod,
+    db: Pod,
+    /// What keeps their network, as a runtime has it.
+    _pauses: [Process; 2],
+}
+
+fn pair(node: &Node) -> Pair {
     let (web, db) = Pod::pair();
+    let _pauses = [&web, &db].map(pause);
     node.runs(&web, "web");
     node.runs(&db, "db");
-    (web, db)
+    Pair { web, db, _pauses }
+}
+
+/// The line of a client that says hello to the app of a pod.
+fn hello(pod: &Pod) -> String {
+    format!("{} --send hello", pod.v4(8080))
+}
+
+/// The first process of a pod.
+fn pause(pod: &Pod) -> Process {
+    pod.app().start("sleep", ["infinity"])
 }
 
 /// A policy of the namespace of the pods.
@@ -27,13 +45,13 @@ fn policy(kind: &str, name: &str, spec: serde_json::Value) -> serde_json::Value 
 fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
     needs_capture!();
     let node = Node::new();
-    let (web, db) = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let app = echo(&db, "app", db.v4(8080), "");
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
-    let dialled = connect(&web, &db.v4(8080).to_string());
-    assert_eq!(dialled.read, "app\n", "{dialled:?}");
+    let dialled = connect(&web, &hello(&db));
+    assert_eq!(dialled.read, "app\nhello", "{dialled:?}");
     assert_eq!(dialled.peer, Some(db.v4(8080)), "the original destination is shown");
     let (_, seen, _) = accepted(&app);
     assert_eq!(seen.map(|peer| peer.ip()), Some(web.v4(0).ip()), "the app sees the real client");
@@ -52,13 +70,13 @@ fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
 fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_there() {
     needs_capture!();
     let node = Node::new();
-    let (web, db) = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let _app = echo(&db, "app", db.v4(8080), "");
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
-    let address = db.v4(8080).to_string();
-    assert_eq!(connect(&web, &address).read, "app\n");
+    let address = hello(&db);
+    assert_eq!(connect(&web, &address).read, "app\nhello");
     node.api.put(policy(
         "AuthorizationPolicy",
         "nobody",
@@ -66,38 +84,38 @@ fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_th
     ));
     eventually_dials("web is denied", &web, &address, |dialled| dialled.read.is_empty());
     node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
-    eventually_dials("web is let in again", &web, &address, |dialled| dialled.read == "app\n");
+    eventually_dials("web is let in again", &web, &address, |dialled| dialled.read == "app\nhello");
 }
 
 #[test]
 fn a_pod_that_is_not_to_be_served_any_more_is_let_go_and_nothing_stays_of_it() {
     needs_capture!();
     let node = Node::new();
-    let (web, db) = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let _app = echo(&db, "app", db.v4(8080), "");
     let agent = node.agent();
     agent.serves("web");
-    assert_eq!(leftovers::pins(&format!("{NAMESPACE}.web")).len(), 1);
+    assert_eq!(leftovers::pins(&format!("{NAMESPACE}_web")).len(), 1);
     node.api.put(node.object(&web, "web", json!({ "annotations": { "sidestep.io/mode": "disabled" } })));
     eventually("its pins are gone", || {
-        let pins = leftovers::pins(&format!("{NAMESPACE}.web"));
+        let pins = leftovers::pins(&format!("{NAMESPACE}_web"));
         if pins.is_empty() { Ok(()) } else { Err(pins) }
     });
     // Not through the tunnel: who is not served has no identity.
-    assert_eq!(connect(&web, &db.v4(8080).to_string()).read, "app\n");
+    assert_eq!(connect(&web, &hello(&db)).read, "app\nhello");
 }
 
 #[test]
 fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
     needs_capture!();
     let node = Node::new();
-    let (web, _db) = pair(&node);
+    let Pair { web, _pauses, .. } = pair(&node);
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
     node.want(false);
     assert!(agent.process.stop(Signal::SIGTERM).success(), "{}", agent.process.stderr());
-    for name in ["shop.web", "shop.db", "node"] {
+    for name in ["shop_web", "shop_db", "node"] {
         assert_eq!(leftovers::pins(name), Vec::<String>::new());
     }
     drop(web);
@@ -107,9 +125,9 @@ fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
 fn a_pod_stays_captured_while_its_agent_is_replaced_and_is_served_by_the_next() {
     needs_capture!();
     let node = Node::new();
-    let (web, db) = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let _app = echo(&db, "app", db.v4(8080), "");
-    let address = db.v4(8080).to_string();
+    let address = hello(&db);
     let first = node.agent();
     first.serves("web");
     first.serves("db");
@@ -120,15 +138,15 @@ fn a_pod_stays_captured_while_its_agent_is_replaced_and_is_served_by_the_next() 
     let second = node.agent();
     second.serves("web");
     second.serves("db");
-    assert_eq!(connect(&web, &address).read, "app\n");
+    assert_eq!(connect(&web, &address).read, "app\nhello");
     // The third takes over while the second serves.
     let third = node.successor();
     third.serves("web");
     third.serves("db");
-    assert_eq!(connect(&web, &address).read, "app\n");
+    assert_eq!(connect(&web, &address).read, "app\nhello");
     third.log.expect("the third carries it", |line| line.workload == "shop/web" && line.tier == "tunnel");
     assert!(second.process.stop(Signal::SIGTERM).success(), "{}", second.process.stderr());
-    assert_eq!(connect(&web, &address).read, "app\n");
+    assert_eq!(connect(&web, &address).read, "app\nhello");
 }
 
 #[test]
@@ -147,16 +165,16 @@ fn the_plugin_returns_when_the_pod_is_captured() {
             let answer = node.plugin("ADD", pod, name);
             assert!(answer.status.success(), "{answer:?}\n{}", agent.process.stderr());
         }
-        assert_eq!(leftovers::pins(&format!("{NAMESPACE}.{name}")).len(), 1);
+        assert_eq!(leftovers::pins(&format!("{NAMESPACE}_{name}")).len(), 1);
     }
     let pods = [(&web, "web"), (&db, "db")];
     pods.into_iter().for_each(|(pod, name)| node.runs(pod, name));
-    eventually_dials("through the tunnel", &web, &db.v4(8080).to_string(), |dialled| dialled.read == "app\n");
+    eventually_dials("through the tunnel", &web, &hello(&db), |dialled| dialled.read == "app\nhello");
     for (pod, name) in pods {
         assert!(node.plugin("CHECK", pod, name).status.success());
         assert!(node.plugin("DEL", pod, name).status.success());
         eventually("nothing stays of the pod", || {
-            let pins = leftovers::pins(&format!("{NAMESPACE}.{name}"));
+            let pins = leftovers::pins(&format!("{NAMESPACE}_{name}"));
             if pins.is_empty() { Ok(()) } else { Err(pins) }
         });
         node.api.delete("Pod", NAMESPACE, name);

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use nix::fcntl::FlockArg;
 
-use crate::datapath::pins::{NODE, ROOT, lock};
+use crate::datapath::pins::{NODE, ROOT, directory_of, lock, workload_of};
 use crate::sys::{bpf, bpffs};
 
 /// What [`clean`] found of one workload, or of the node ([`NODE`]).
@@ -63,14 +63,14 @@ pub fn clean(workload: Option<&str>, how: Cleanup) -> Result<Vec<Cleaned>> {
     let mut names: Vec<String> = match fs::read_dir(&root) {
         Ok(entries) => entries
             .filter_map(Result::ok)
-            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter_map(|entry| entry.file_name().into_string().ok().map(|name| workload_of(&name)))
             .filter(|name| workload.is_none_or(|wanted| belongs_to(name, wanted)))
             .collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("read {}", root.display())),
     };
     names.sort_unstable();
-    names.into_iter().map(|name| clean_one(&root.join(&name), name, how)).collect()
+    names.into_iter().map(|name| clean_one(&root.join(directory_of(&name)), name, how)).collect()
 }
 
 /// Whether pins are those of a workload: of exactly that name, or of that name and the id of a pod-level cgroup. What the

@@ -1,7 +1,7 @@
 //! Counters that are kept elsewhere (in kernel maps, in the instance) and read when somebody asks for the metrics.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -97,6 +97,9 @@ impl<F: Fn() -> Vec<Row> + Send + Sync> Source for F {
     }
 }
 
+/// What the families are called, which is the same for every workload.
+static DESCRIBED: OnceLock<Arc<Families>> = OnceLock::new();
+
 /// All sources, as one collector of prometheus.
 #[derive(Clone)]
 pub(super) struct Collected {
@@ -107,7 +110,14 @@ pub(super) struct Collected {
 
 impl Collected {
     pub(super) fn new() -> prometheus::Result<Self> {
-        Ok(Self { sources: Arc::default(), described: Arc::new(Families::new()?) })
+        let described = match DESCRIBED.get() {
+            Some(described) => Arc::clone(described),
+            None => {
+                let described = Arc::new(Families::new()?);
+                Arc::clone(DESCRIBED.get_or_init(|| described))
+            }
+        };
+        Ok(Self { sources: Arc::default(), described })
     }
 
     pub(super) fn add(&self, source: Arc<dyn Source>) {

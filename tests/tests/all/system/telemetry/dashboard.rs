@@ -1,4 +1,4 @@
-//! A real Prometheus: it takes what is served, finds no fault with it, and answers every query of the dashboard.
+//! A real Prometheus: it takes what is served, finds no fault with it, and answers every query of the dashboards.
 
 use std::fs;
 
@@ -7,16 +7,25 @@ use sidestep_tests::{Need, Process, needs_capture};
 
 use super::*;
 
-const DASHBOARD: &str = "deploy/dashboards/sidestep.json";
+const DASHBOARDS: [&str; 3] =
+    ["deploy/dashboards/sidestep.json", "deploy/dashboards/node.json", "deploy/dashboards/workload.json"];
 /// Where Prometheus listens.
 const PROMETHEUS: u16 = 9090;
-/// Panels about what this scene has none of.
-const EMPTY: [&str; 1] = ["gRPC per second, by status"];
+/// Panels about what this scene has none of: gRPC, denials, and a node.
+const EMPTY: [&str; 7] = [
+    "gRPC per second, by status",
+    "Pods that could not be enrolled, within an hour",
+    "CNI requests per second, by outcome",
+    "Agents that the API server does not reach",
+    "Denials of the kernel per second, the ten with the most",
+    "Denials of policies per second, the ten with the most",
+    "Decisions of policies per second",
+];
 
-/// Title and query of everything that the dashboard shows, its variables set to everything.
-fn queries() -> Vec<(String, String)> {
-    let text = fs::read_to_string(shipped(DASHBOARD)).unwrap_or_else(|error| panic!("{DASHBOARD}: {error}"));
-    let dashboard: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{DASHBOARD}: {error}"));
+/// Title and query of everything that a dashboard shows, its variables set to everything.
+fn queries(dashboard: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(shipped(dashboard)).unwrap_or_else(|error| panic!("{dashboard}: {error}"));
+    let dashboard: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{dashboard}: {error}"));
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut queries = Vec::new();
     for panel in list(&dashboard["panels"]) {
@@ -26,7 +35,10 @@ fn queries() -> Vec<(String, String)> {
             let query = query
                 .replace("$reporter", "source|destination")
                 .replace("$service", ".*")
+                .replace("=\"$workload\"", "=~\".*\"")
                 .replace("$workload", ".*")
+                .replace("$node", ".*")
+                .replace("$pod", ".*")
                 .replace("$__rate_interval", "1m");
             assert!(!query.contains('$'), "a variable that nobody set: {query}");
             queries.push((panel["title"].as_str().unwrap_or_default().to_owned(), query));
@@ -70,15 +82,15 @@ fn series(pod: &Pod, query: &str) -> usize {
 }
 
 #[test]
-fn every_query_of_the_dashboard_is_answered_by_prometheus() {
+fn every_query_of_the_dashboards_is_answered_by_prometheus() {
     needs_capture!(Need::Tool("curl"), Need::Tool("python3"), Need::Tool("prometheus"));
     let scene = Scene::new();
     let [near, far] = scene.sidecars(&[], &[]);
     let _apps = scene.apps();
     let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("make a directory: {error}"));
     let _prometheus = prometheus(&scene.near, directory.path());
-    let queries = queries();
-    assert!(queries.len() >= 20, "{} queries", queries.len());
+    let queries: Vec<_> = DASHBOARDS.into_iter().flat_map(queries).collect();
+    assert!(queries.len() >= 60, "{} queries", queries.len());
     for (title, query) in &queries {
         let what = format!("{title}: {query}");
         if EMPTY.contains(&title.as_str()) {
@@ -100,6 +112,18 @@ fn every_query_of_the_dashboard_is_answered_by_prometheus() {
         });
     }
     drop(far);
+}
+
+#[test]
+fn every_metric_of_the_dashboards_is_explained_in_the_readme() {
+    let readme = fs::read_to_string(shipped("README.md")).unwrap_or_else(|error| panic!("README: {error}"));
+    for (title, query) in DASHBOARDS.into_iter().flat_map(queries) {
+        let words = query.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        for name in words.filter(|word| word.starts_with("sidestep_") || word.starts_with("istio_")) {
+            let family = name.trim_end_matches("_bucket");
+            assert!(readme.contains(&format!("`{family}`")), "{title}: {name} is not in the README");
+        }
+    }
 }
 
 #[test]
