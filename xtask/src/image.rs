@@ -44,7 +44,8 @@ pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
             format!("{}-{}", flags.tag, platform(*arch).rsplit('/').next().unwrap_or_default())
         };
         let mut build = Command::new(builder);
-        build.args(["build", "--platform", platform(*arch), "--tag", &name, "--file"]);
+        // A cached layer brings the machine along that it was made for.
+        build.args(["build", "--no-cache", "--platform", platform(*arch), "--tag", &name, "--file"]);
         build.arg(workspace.root().join("deploy/Containerfile")).arg(&context);
         process::run(&mut build).with_context(|| format!("build the image {name}"))?;
         names.push(name);

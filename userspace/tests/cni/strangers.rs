@@ -18,7 +18,8 @@ fn from(before: &[&str]) -> Option<Asked> {
     let (mut node, agent, netns) = (Node::new(), Agent::ready(), Netns::new());
     node.entry = json!({ "timeout": "2s" });
     let serving = node.serve(&agent);
-    let said = node.run(node.command(before, "ADD", "c1", Some(&netns)));
+    // What needs no descriptor of a namespace, which not everybody could open.
+    let said = node.run(node.command(before, "GC", "c1", None));
     let counts = counted(&serving);
     let heard = agent.journal();
     // Whoever comes from the node is heard all the same.
@@ -62,7 +63,7 @@ fn another_user_does_not_get_to_the_socket() {
         return;
     };
     assert_eq!((heard.len(), counts.len()), (0, 0));
-    assert!(!said.done, "{said:?}");
+    assert!(said.notes.contains("Permission denied"), "{said:?}");
 }
 
 fn cgroup2() -> Option<PathBuf> {
