@@ -6,8 +6,10 @@
 mod podman;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sidestep_tests::leftovers::pin_directories;
 use sidestep_tests::mesh::NAMESPACE;
@@ -117,9 +119,10 @@ fn a_pod_of_a_real_runtime_is_captured_before_its_first_packet() {
     assert_eq!((outbound.workload.as_str(), outbound.verdict.as_str()), ("shop/web", "proxy"));
     assert_eq!(outbound.source.map(|source| source.ip()), Some(address));
     let requests = nginx.file("access.log");
-    assert_eq!(requests.lines().filter(|line| line.contains(&address.to_string())).count(), 1, "{requests}");
+    let own = requests.lines().filter(|line| line.starts_with(&format!("{address} ")));
+    assert_eq!(own.count(), 1, "{requests}");
 
-    let app = std::net::SocketAddr::new(address, 80);
+    let app = SocketAddr::new(address, 80);
     let page = answer(scene.server.app(), "curl", ["-sSf", &format!("http://{app}/")]);
     assert_eq!(page, APP);
     let inbound = agent.log.inbound(app);
@@ -139,7 +142,7 @@ fn a_pod_of_a_real_runtime_is_captured_before_its_first_packet() {
 
     // The end of the DaemonSet is the end of the plugin.
     scene.node.want(false);
-    assert!(agent.process.stop(nix::sys::signal::Signal::SIGTERM).success());
+    assert!(agent.process.stop(Signal::SIGTERM).success());
     assert_eq!(entry(&scene.podman.network()), None);
     assert_eq!(fs::read_dir(scene.node.bin()).map(Iterator::count).unwrap_or_default(), 0);
 }
