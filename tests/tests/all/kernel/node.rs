@@ -109,7 +109,7 @@ fn a_pod_that_is_not_to_be_served_any_more_is_let_go_and_nothing_stays_of_it() {
 fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
     needs_capture!();
     let node = Node::new();
-    let Pair { web, _pauses, .. } = pair(&node);
+    let Pair { web, db, _pauses } = pair(&node);
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
@@ -118,7 +118,7 @@ fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
     for name in ["shop_web", "shop_db", "node"] {
         assert_eq!(leftovers::pins(name), Vec::<String>::new());
     }
-    drop(web);
+    drop((web, db));
 }
 
 #[test]
