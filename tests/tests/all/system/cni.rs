@@ -133,10 +133,10 @@ fn a_pod_of_a_real_runtime_is_captured_before_its_first_packet() {
         "the app saw who it was"
     );
 
-    assert_eq!(pin_directories(&format!("{NAMESPACE}.web")).len(), 1);
+    assert_eq!(pin_directories(&format!("{NAMESPACE}_web")).len(), 1);
     scene.podman.end("web");
     eventually("nothing is left of the pod", || {
-        let left = pin_directories(&format!("{NAMESPACE}.web"));
+        let left = pin_directories(&format!("{NAMESPACE}_web"));
         if left.is_empty() { Ok(()) } else { Err((left, agent.process.stderr())) }
     });
 
