@@ -2,6 +2,7 @@
 //! the README and `deploy/` tell people to type.
 
 mod bench;
+mod cni;
 mod commands;
 mod databases;
 mod download;
