@@ -5,7 +5,7 @@ use serde_json::json;
 use sidestep_tests::mesh::{NAMESPACE, identity};
 use sidestep_tests::{Node, Pod, Process, eventually, leftovers, needs_capture};
 
-use crate::ask::{accepted, connect, echo, eventually_dials};
+use crate::ask::{accepted, connect, echo, eventually_dials, listening};
 
 /// Two pods of a node, `web` and `db`, that run.
 struct Pair {
@@ -30,7 +30,7 @@ fn hello(pod: &Pod) -> String {
 
 /// The first process of a pod.
 fn pause(pod: &Pod) -> Process {
-    pod.app().start("sleep", ["infinity"])
+    listening(pod.app().peer("echo --name pause --listen 127.0.0.1:7"))
 }
 
 /// A policy of the namespace of the pods.
