@@ -19,6 +19,8 @@ pub enum Need {
     Root,
     /// A program in `PATH`.
     Tool(Tool),
+    /// A file that a package of the distribution brings.
+    File(&'static str),
     /// At least this kernel, major and minor.
     Kernel(u32, u32),
     /// A mounted cgroup2 hierarchy.
@@ -63,6 +65,7 @@ impl Need {
         match self {
             Self::Root => (!nix::unistd::geteuid().is_root()).then(|| "needs root".into()),
             Self::Tool(name) => find(name).is_none().then(|| format!("needs the program {name} in PATH")),
+            Self::File(path) => (!Path::new(path).exists()).then(|| format!("needs the file {path}")),
             Self::Kernel(major, minor) => older_than(major, minor),
             Self::Cgroup2 => cgroup::mount().is_none().then(|| "needs a mounted cgroup2 hierarchy".into()),
             Self::Mptcp => match std::fs::read_to_string("/proc/sys/net/mptcp/enabled") {

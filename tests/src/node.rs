@@ -71,7 +71,7 @@ impl Node {
             std::fs::create_dir(node.directory.path().join(sub))
                 .unwrap_or_else(|error| panic!("make {sub}: {error}"));
         }
-        node.label(json!({ "sidestep.io/mode": "enabled" }));
+        node.label(&json!({ "sidestep.io/mode": "enabled" }));
         node.api
             .put(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "istio-system" } }));
         node.want(true);
@@ -79,7 +79,7 @@ impl Node {
     }
 
     /// Gives the labels to [`NAMESPACE`] that it has from now on.
-    pub fn label(&self, labels: Value) {
+    pub fn label(&self, labels: &Value) {
         self.api.put(json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE, "labels": labels },
         }));

@@ -23,8 +23,8 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use aya::maps::{MapData, SockMap};
+use anyhow::{Context, Result, bail};
+use aya::maps::{Map, MapData, SockMap};
 use sidestep_abi::maps::{LISTENERS, STAGE, STAGE_CAPACITY_ON_NODE, STAGES};
 
 pub use counters::{Counters, Counts};
@@ -118,7 +118,8 @@ impl Datapath {
         if let Some((stages, entered @ None)) = &mut self.stages {
             let cookie =
                 netns_cookie(listener).context("ask for the cookie of a listener's network namespace")?;
-            stages.add(cookie, &self.maps.typed(STAGE)?)?;
+            let Map::HashMap(stage) = self.maps.open(STAGE)? else { bail!("expected {STAGE} to be a hash") };
+            stages.add(cookie, &stage)?;
             *entered = Some(cookie);
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! the README and `deploy/` tell people to type.
 
 mod bench;
+mod cni;
 mod commands;
 mod databases;
 mod download;
@@ -10,6 +11,7 @@ mod envoy;
 mod http;
 mod inject;
 mod instructions;
+mod kubernetes;
 mod laptop;
 mod manifests;
 mod operate;

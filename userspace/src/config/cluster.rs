@@ -81,3 +81,6 @@ impl Cluster {
         self.policies.rejected().chain(resources)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,7 +122,7 @@ fn shown_tracing(tracing: &TracingSettings) -> Value {
     json!({
         "endpoint": endpoint(tracing),
         "protocol": word(tracing.protocol),
-        "headers": tracing.headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "headers": tracing.headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(),
         "resource": tracing.resource.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>(),
         "authorities": tracing.authorities,
     })

@@ -222,7 +222,7 @@ fn unknown_repeated_and_missing_fields_are_refused() {
     refused(
         "wrkload: web",
         "1:1: wrkload: expected one of workload, labels, identity, capture, outbound, inbound, relay, tunnel, http, \
-         workloads, services, policies, root-namespace, originate-tls, serve-tls, explicit, routes, rate-limits, admin, access-log, \
+         workloads, services, policies, root-namespace, originate-tls, serve-tls, explicit, routes, rate-limits, node, admin, access-log, \
          tracing, found unknown field \"wrkload\"",
     );
     refused(

@@ -12,16 +12,15 @@
 //! A program for the agent's sockets is attached to its own cgroup. That attachment is not pinned: without the agent there is
 //! nobody to hand anything to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{HashOfMaps, MapData, MapError};
-use sidestep_abi::handoff::{Handoff, StageKey};
 use sidestep_abi::maps::{HANDOFFS, OF_NODE, STAGES};
 
 use crate::datapath::object::{Maps, NODE_HANDOFF, Object, Owned};
@@ -68,8 +67,7 @@ impl NodeStage {
         let ownership = Arc::new(Ownership::new(&maps)?);
         let stages = Arc::new(Stages::new(&maps)?);
         if pins.were_deserted() {
-            // Of agents that are dead. What is still being served comes back when it is adopted.
-            stages.forget_all()?;
+            stages.doubt_all()?;
         }
         Ok(Self { pins, maps, handoffs, stages, ownership, claim: None })
     }
@@ -147,41 +145,63 @@ impl NodeStage {
     }
 }
 
-/// A stage, seen from userspace.
-type OneStage = aya::maps::HashMap<MapData, StageKey, Handoff>;
-
 /// The stages of all workloads of the node, by network namespace.
+///
+/// The kernel lets a grace period pass after every change, some ten milliseconds: what is there already is left alone.
 pub(super) struct Stages {
-    by_namespace: Mutex<HashOfMaps<Owned, u64, OneStage>>,
+    by_namespace: Mutex<ByNamespace>,
+}
+
+struct ByNamespace {
+    map: HashOfMaps<Owned, u64, MapData>,
+    /// Those that a dead agent left, and that no workload has asked for since.
+    doubtful: BTreeSet<u64>,
 }
 
 impl Stages {
     fn new(maps: &Maps) -> Result<Self> {
-        Ok(Self { by_namespace: Mutex::new(maps.typed(STAGES)?) })
+        let map = maps.typed(STAGES)?;
+        Ok(Self { by_namespace: Mutex::new(ByNamespace { map, doubtful: BTreeSet::new() }) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ByNamespace> {
+        self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the agent find the stage of the workload whose namespace has this cookie.
-    pub(super) fn add(&self, cookie: u64, stage: &OneStage) -> Result<()> {
-        let mut stages = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        stages.insert(cookie, stage, 0).context("add the stage of a workload to those of the node")
-    }
-
-    /// Forgets the stage of a workload that is gone.
-    pub(super) fn forget(&self, cookie: u64) -> Result<()> {
-        let mut stages = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        match stages.remove(&cookie) {
-            Ok(()) => Ok(()),
-            Err(error) if is_absence(&error) => Ok(()),
-            Err(error) => Err(error).context("remove the stage of a workload from those of the node"),
+    pub(super) fn add(&self, cookie: u64, stage: &MapData) -> Result<()> {
+        let mut stages = self.lock();
+        stages.doubtful.remove(&cookie);
+        let id = stage.info().context("ask the kernel about a stage")?.id();
+        let known =
+            stages.map.get(&cookie, 0).is_ok_and(|known| known.info().is_ok_and(|known| known.id() == id));
+        if known {
+            return Ok(());
         }
+        stages.map.insert(cookie, stage, 0).context("add the stage of a workload to those of the node")
     }
 
-    fn forget_all(&self) -> Result<()> {
-        let cookies: Vec<u64> = {
-            let stages = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-            stages.keys().collect::<Result<_, _>>().context("list the stages of the node")?
-        };
-        cookies.into_iter().try_for_each(|cookie| self.forget(cookie))
+    /// Forgets the stage of a workload that is gone, and one that a dead agent left: it comes back should it be asked for.
+    pub(super) fn forget(&self, cookie: u64) -> Result<()> {
+        let mut stages = self.lock();
+        let doubtful = stages.doubtful.pop_first();
+        for cookie in doubtful.into_iter().chain([cookie]) {
+            match stages.map.remove(&cookie) {
+                Err(error) if !is_absence(&error) => {
+                    return Err(error).context("remove the stage of a workload from those of the node");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes those that are there for what a dead agent left.
+    fn doubt_all(&self) -> Result<()> {
+        let mut stages = self.lock();
+        let cookies = stages.map.keys().collect::<Result<_, _>>().context("list the stages of the node")?;
+        stages.doubtful = cookies;
+        Ok(())
     }
 }
 

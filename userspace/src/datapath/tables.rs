@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie};
+use aya::maps::{Array, HashMap, LpmTrie, Map};
 use ipnet::IpNet;
 use sidestep_abi::address::{self, Address};
 use sidestep_abi::maps::{
@@ -22,6 +22,7 @@ use sidestep_abi::settings::Settings;
 use crate::datapath::object::{Maps, Owned};
 use crate::model::Direction;
 use crate::policy::{Compiled, Decision, PortDecision};
+use crate::sys::bpf;
 use crate::sys::rcu::wait_for_running_programs;
 
 /// Everything that becomes valid together.
@@ -61,8 +62,8 @@ struct Open {
     settings: Array<Owned, Settings>,
     rules: LpmTrie<Owned, RuleKey, RuleValue>,
     port_tables: HashMap<Owned, PortTableKey, PortTable>,
-    inbound_ports: Array<Owned, u64>,
-    refused_ports: Array<Owned, u64>,
+    inbound_ports: Map,
+    refused_ports: Map,
 }
 
 impl Tables {
@@ -97,9 +98,9 @@ impl Tables {
         open.settings.set(next, unfinished, 0).context("write the settings")?;
         open.write_rules(set(next, Direction::Outbound), generation.rules)?;
         open.write_rules(set(next, Direction::Inbound), generation.callers)?;
-        write_ports(&mut open.inbound_ports, next, generation.captures_inbound)
+        write_ports(&open.inbound_ports, next, generation.captures_inbound)
             .context("write the captured inbound ports")?;
-        write_ports(&mut open.refused_ports, next, generation.refuses_plain_text)
+        write_ports(&open.refused_ports, next, generation.refuses_plain_text)
             .context("write the ports that take no plain text")?;
         let settings =
             Settings { default_verdict: generation.rules.default as u8, settled: 1, ..generation.settings };
@@ -153,8 +154,8 @@ impl Open {
             settings: maps.typed(SETTINGS)?,
             rules: maps.typed(RULES)?,
             port_tables: maps.typed(PORT_TABLES)?,
-            inbound_ports: maps.typed(INBOUND_PORTS)?,
-            refused_ports: maps.typed(REFUSED_PORTS)?,
+            inbound_ports: maps.open(INBOUND_PORTS)?,
+            refused_ports: maps.open(REFUSED_PORTS)?,
         })
     }
 
@@ -257,12 +258,13 @@ impl Open {
 }
 
 /// Writes one generation of a set of ports.
-fn write_ports(map: &mut Array<Owned, u64>, generation: u32, member: &dyn Fn(u16) -> bool) -> Result<()> {
-    for word in 0..INBOUND_PORT_WORDS {
-        let bits =
-            (0..64).filter(|bit| member((word * 64 + bit) as u16)).fold(0, |bits, bit| bits | 1 << bit);
-        map.set(generation * INBOUND_PORT_WORDS + word, bits, 0)?;
-    }
+fn write_ports(map: &Map, generation: u32, member: &dyn Fn(u16) -> bool) -> Result<()> {
+    let Map::Array(array) = map else { bail!("expected the ports in an array") };
+    let bits = |word| {
+        (0..64).filter(|bit| member((word * 64 + bit) as u16)).fold(0_u64, |bits, bit| bits | 1 << bit)
+    };
+    let words: Vec<u64> = (0..INBOUND_PORT_WORDS).map(bits).collect();
+    bpf::write_words(array.fd(), generation * INBOUND_PORT_WORDS, &words)?;
     Ok(())
 }
 

@@ -173,7 +173,9 @@ async fn deliver(server: Arc<Server>, writer: Writer, shelf: Arc<Shelf>) {
             shelf.new.notified().await;
             continue;
         };
-        match writer.write(&news).await {
+        // What the watch shows may be behind what we have written ourselves.
+        let first = !shelf.papers().told.contains_key(&news.topic());
+        match writer.write(&news, first).await {
             Ok(()) => {
                 retry.succeeded();
                 shelf.papers().told(news);

@@ -120,7 +120,7 @@ impl Roster {
         match (wished, stand) {
             // One without an address has no network yet: the plugin will tell of it.
             (Wish::Serve, None) if !pod.addresses.is_empty() => {
-                self.enter(pod, Stand::Starting, true);
+                self.enter(pod, &Stand::Starting, true);
                 steps.push(Step::Start(Arc::clone(pod)));
             }
             (Wish::Serve, Some(stand @ (Stand::Failed { .. } | Stand::Refused(_)))) => {
@@ -135,7 +135,7 @@ impl Roster {
                 steps.push(Step::Stop(pod.key.clone(), pod.uid.clone()));
             }
             (Wish::Refuse(why), None) => {
-                self.enter(pod, Stand::Refused(why.clone()), true);
+                self.enter(pod, &Stand::Refused(why.clone()), true);
                 steps.push(Step::Refuse(Arc::clone(pod), why));
             }
             (Wish::Refuse(why), Some(stand @ (Stand::Refused(_) | Stand::Failed { .. }))) => {
@@ -158,13 +158,13 @@ impl Roster {
             Some(Stand::Starting | Stand::Served) => Attach::UnderWay,
             Some(Stand::Stopping) => Attach::Ending,
             Some(Stand::Failed { .. } | Stand::Refused(_)) | None => {
-                self.enter(pod, Stand::Starting, false);
+                self.enter(pod, &Stand::Starting, false);
                 Attach::Begin
             }
         }
     }
 
-    fn enter(&mut self, pod: &Pod, stand: Stand, listed: bool) {
+    fn enter(&mut self, pod: &Pod, stand: &Stand, listed: bool) {
         let entry = self.entries.entry(pod.uid.clone());
         let new = || Entry { key: pod.key.clone(), stand: stand.clone(), failures: 0, listed };
         entry.and_modify(|known| known.stand = stand.clone()).or_insert_with(new);

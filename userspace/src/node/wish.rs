@@ -60,7 +60,7 @@ pub fn wish(pod: &Pod, namespace: Option<&BTreeMap<String, String>>, unsaid: Uns
         (false, _) => Wish::Leave,
         (true, Network::Own) => Wish::Serve,
         // What nobody asked for in so many words is no refusal.
-        (true, Network::Host) if unsaid == Unsaid::Serve && pod.annotations.get(MODE).is_none() => Wish::Leave,
+        (true, Network::Host) if unsaid == Unsaid::Serve && !pod.annotations.contains_key(MODE) => Wish::Leave,
         (true, Network::Host) => Wish::Refuse(
             "expected a pod with a network of its own, found hostNetwork: true: its connections cannot be told from the node's; \
              set the annotation sidestep.io/mode: disabled"

@@ -3,6 +3,7 @@
 //!
 //! Layouts and numbers are those of include/uapi/linux/bpf.h.
 
+mod batch;
 mod program;
 
 use std::ffi::CString;
@@ -11,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+pub use batch::write_words;
 pub use program::{Load, Outer, btf_load, fill, outer_create, program_load, program_numbers};
 
 const BPF_OBJ_PIN: libc::c_int = 6;

@@ -5,7 +5,7 @@ use serde_json::json;
 use sidestep_tests::mesh::{NAMESPACE, identity};
 use sidestep_tests::{Node, Pod, Process, eventually, leftovers, needs_capture};
 
-use crate::ask::{accepted, connect, echo, eventually_dials};
+use crate::ask::{accepted, connect, echo, eventually_dials, listening};
 
 /// Two pods of a node, `web` and `db`, that run.
 struct Pair {
@@ -30,11 +30,11 @@ fn hello(pod: &Pod) -> String {
 
 /// The first process of a pod.
 fn pause(pod: &Pod) -> Process {
-    pod.app().start("sleep", ["infinity"])
+    listening(pod.app().peer("echo --name pause --listen 127.0.0.1:7"))
 }
 
 /// A policy of the namespace of the pods.
-fn policy(kind: &str, name: &str, spec: serde_json::Value) -> serde_json::Value {
+fn policy(kind: &str, name: &str, spec: &serde_json::Value) -> serde_json::Value {
     json!({
         "apiVersion": "security.istio.io/v1", "kind": kind,
         "metadata": { "namespace": NAMESPACE, "name": name }, "spec": spec,
@@ -80,7 +80,7 @@ fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_th
     node.api.put(policy(
         "AuthorizationPolicy",
         "nobody",
-        json!({ "selector": { "matchLabels": { "app": "db" } }, "action": "DENY", "rules": [{}] }),
+        &json!({ "selector": { "matchLabels": { "app": "db" } }, "action": "DENY", "rules": [{}] }),
     ));
     eventually_dials("web is denied", &web, &address, |dialled| dialled.read.is_empty());
     node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");

@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Chore,
     /// Line by line, around a pod of podman's.
     Podman,
+    /// As the agent of a node.
+    Node,
 }
 
 /// One block of commands.
@@ -82,6 +84,7 @@ fn parse(text: &str) -> Vec<Block> {
                 Some("proxy") => Kind::Proxy,
                 Some("xtask") => Kind::Chore,
                 Some("podman") => Kind::Podman,
+                Some("node") => Kind::Node,
                 _ => panic!("line {}: ```{} does not say how a test runs it", fence.line, fence.words),
             };
             let prints =

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use sidestep_tests::{Need, Process, eventually, needs, needs_capture};
+use sidestep_tests::{Need, Node, Process, eventually, needs, needs_capture};
 
 use super::commands::{Block, Kind, block_fenced, blocks};
 use super::laptop::Laptop;
@@ -55,7 +55,7 @@ fn the_services_of_the_readme_get_ready_and_stop_when_told() {
                 services += 1;
                 serves(&block, proxy.take().as_ref());
             }
-            Kind::Script | Kind::Chore | Kind::Podman => {}
+            Kind::Script | Kind::Chore | Kind::Podman | Kind::Node => {}
         }
     }
     assert!(services > 0, "the README has no service");
@@ -100,6 +100,18 @@ fn ready(laptop: &Laptop, process: &Process) {
             other => Err(format!("{other:?}")),
         }
     });
+}
+
+#[test]
+fn the_agent_of_the_readme_serves_a_node() {
+    needs_capture!();
+    let node = Node::new();
+    // The file is where the harness has it; the rest is as it is written.
+    let command = format!("sidestep node --config {}", "node.yaml");
+    assert!(blocks_of(Kind::Node).iter().all(|block| block.text.trim() == command));
+    let agent = node.agent();
+    node.want(false);
+    assert!(agent.process.stop(Signal::SIGTERM).success(), "{}", agent.process.stderr());
 }
 
 #[test]

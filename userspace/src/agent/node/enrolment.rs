@@ -131,7 +131,7 @@ impl Node {
         match outcome {
             Ok(()) => tracing::info!(pod = %pod.key, "a pod is served no more"),
             Err(error) => {
-                tracing::error!(pod = %pod.key, error = format!("{error:#}"), "something stays of a pod")
+                tracing::error!(pod = %pod.key, error = format!("{error:#}"), "something stays of a pod");
             }
         }
         self.roster.stopped(&pod.uid);

@@ -59,7 +59,7 @@ pub struct CniSettings {
     pub bin_dir: PathBuf,
     /// `conf-dir`: where it looks for networks, as this process sees it; default `/etc/cni/net.d`.
     pub conf_dir: PathBuf,
-    /// `socket`: where the plugin asks; the same for this process and on the node; default `/run/sidestep/cni.sock`.
+    /// `socket`: where the plugin asks; the same for this process and on the node; default `/run/sidestep/cni/agent.sock`.
     pub socket: PathBuf,
     /// `on-failure`: what becomes of a new pod while this process cannot be asked; default `closed`: it does not start.
     pub on_failure: OnFailure,
@@ -70,7 +70,7 @@ impl Default for CniSettings {
         Self {
             bin_dir: "/opt/cni/bin".into(),
             conf_dir: "/etc/cni/net.d".into(),
-            socket: "/run/sidestep/cni.sock".into(),
+            socket: "/run/sidestep/cni/agent.sock".into(),
             on_failure: OnFailure::Closed,
         }
     }

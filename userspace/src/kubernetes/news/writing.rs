@@ -37,14 +37,14 @@ impl Writer {
         Self { server, node: node.to_owned(), pods }
     }
 
-    /// Writes one. What it is about may be gone: then there is nothing to write.
-    pub(super) async fn write(&self, news: &News) -> Result<(), Failure> {
+    /// Writes one, the `first` about its topic or another. What it is about may be gone: then there is nothing to write.
+    pub(super) async fn write(&self, news: &News, first: bool) -> Result<(), Failure> {
         match news {
             News::Event { pod, uid, reason, message, warning } => {
                 let event = self.event(pod, uid, reason, message, *warning);
                 self.create_event(&pod.namespace, &event).await
             }
-            News::Enrolled { pod, uid, enrolled } => self.annotate(pod, uid, *enrolled).await,
+            News::Enrolled { pod, uid, enrolled } => self.annotate(pod, uid, *enrolled, first).await,
             News::Condition { key, generation, honoured } => {
                 self.condition(key, *generation, honoured.as_ref().err().map(String::as_str)).await
             }
@@ -89,11 +89,11 @@ impl Writer {
         }
     }
 
-    async fn annotate(&self, pod: &PodKey, uid: &str, enrolled: bool) -> Result<(), Failure> {
+    async fn annotate(&self, pod: &PodKey, uid: &str, enrolled: bool, first: bool) -> Result<(), Failure> {
         let known = self.pods.borrow().pods.get(pod).cloned();
         let says = known.as_ref().and_then(|known| known.annotations.get(STATUS)).map(String::as_str);
         let right = if enrolled { says == Some(ENROLLED) } else { known.is_some() && says != Some(ENROLLED) };
-        if right {
+        if first && right {
             return Ok(());
         }
         let mut metadata = json!({ "annotations": { STATUS: enrolled.then_some(ENROLLED) } });

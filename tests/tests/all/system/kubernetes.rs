@@ -1,0 +1,244 @@
+//! The agent of a node and its API server: what is read there, what is told there, and what happens while it is not there.
+
+use serde_json::{Value, json};
+use sidestep_tests::api::Fault;
+use sidestep_tests::mesh::NAMESPACE;
+use sidestep_tests::patience::eventually_true;
+use sidestep_tests::{Node, Pod, Process, eventually, leftovers, needs_capture};
+
+use crate::ask::{connect, echo, eventually_dials};
+
+/// The annotation that says who is served.
+fn note(node: &Node, name: &str) -> Option<String> {
+    let pod = node.api.get("Pod", NAMESPACE, name)?;
+    pod["metadata"]["annotations"]["sidestep.io/status"].as_str().map(str::to_owned)
+}
+
+fn is_captured(name: &str) -> bool {
+    !leftovers::pins(&format!("{NAMESPACE}_{name}")).is_empty()
+}
+
+fn deny_everybody(name: &str) -> Value {
+    json!({
+        "kind": "AuthorizationPolicy",
+        "metadata": { "namespace": NAMESPACE, "name": name },
+        "spec": { "selector": { "matchLabels": { "app": "db" } }, "action": "DENY", "rules": [{}] },
+    })
+}
+
+/// Two pods that run, and an app in the second.
+struct Scene {
+    web: Pod,
+    _db: Pod,
+    _processes: [Process; 2],
+    /// What to dial from the first, and what to send.
+    line: String,
+}
+
+const ANSWER: &str = "app\nhello";
+
+impl Scene {
+    fn of(node: &Node) -> Self {
+        let (web, db) = Pod::pair();
+        let app = echo(&db, "app", db.v4(8080), "");
+        let pause = pause(&web);
+        node.runs(&web, "web");
+        node.runs(&db, "db");
+        let line = format!("{} --send hello", db.v4(8080));
+        Self { web, _db: db, _processes: [app, pause], line }
+    }
+
+    fn is_answered(&self) -> bool {
+        connect(&self.web, &self.line).read == ANSWER
+    }
+
+    fn is_let_in(&self) {
+        eventually_dials("web is let in", &self.web, &self.line, |dialled| dialled.read == ANSWER);
+    }
+
+    fn is_denied(&self) {
+        eventually_dials("web is denied", &self.web, &self.line, |dialled| dialled.read.is_empty());
+    }
+}
+
+/// The first process of a pod, which keeps its network.
+fn pause(pod: &Pod) -> Process {
+    pod.app().start("sleep", ["infinity"])
+}
+
+#[test]
+fn an_agent_that_begins_without_its_api_server_waits_and_serves_as_soon_as_it_is_there() {
+    needs_capture!();
+    let node = Node::new();
+    let scene = Scene::of(&node);
+    node.api.down();
+    let agent = node.start(&node.config(json!({})), 15021);
+    eventually("it answers, and is not ready", || match agent.http("/readyz") {
+        Ok((503, _)) => Ok(()),
+        other => Err(other),
+    });
+    // Who asks for a pod to be enrolled is refused: nothing is known of it.
+    let answer = node.plugin("ADD", &scene.web, "web");
+    assert!(!answer.status.success() && !is_captured("web"), "{answer:?}");
+    node.api.up();
+    let agent = agent.ready();
+    agent.serves("web");
+    agent.serves("db");
+    assert!(scene.is_answered());
+}
+
+#[test]
+fn while_the_api_server_is_away_pods_are_served_as_it_said_last() {
+    needs_capture!();
+    let node = Node::new();
+    let scene = Scene::of(&node);
+    let agent = node.agent();
+    agent.serves("web");
+    agent.serves("db");
+    node.api.put(deny_everybody("nobody"));
+    scene.is_denied();
+    node.api.down();
+    node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
+    eventually_true("it is said once", || {
+        agent.process.stderr().matches("the API server cannot be reached").count() == 1
+    });
+    assert!(!scene.is_answered(), "what was denied stays so");
+    let refused = node.plugin("ADD", &Pod::alone(), "new");
+    assert!(!refused.status.success(), "{refused:?}");
+    // It has forgotten what happened while nobody was there.
+    node.api.compact();
+    node.api.up();
+    scene.is_let_in();
+    eventually_true("it is said that it is back", || {
+        agent.process.stderr().contains("the API server answers again")
+    });
+}
+
+#[test]
+fn a_storm_of_forgotten_versions_does_not_keep_a_policy_out() {
+    needs_capture!();
+    let node = Node::new();
+    let scene = Scene::of(&node);
+    let agent = node.agent();
+    agent.serves("web");
+    agent.serves("db");
+    node.api.fail(Some(Fault::Gone));
+    node.api.put(deny_everybody("nobody"));
+    scene.is_denied();
+    node.api.fail(None);
+    node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
+    scene.is_let_in();
+}
+
+#[test]
+fn labels_enrol_pods_that_run_and_let_them_go_again() {
+    needs_capture!();
+    let node = Node::new();
+    node.label(&json!({}));
+    let scene = Scene::of(&node);
+    let agent = node.agent();
+    assert!(scene.is_answered());
+    assert!(!is_captured("web") && note(&node, "web").is_none());
+    for labels in [json!({ "sidestep.io/mode": "enabled" }), json!({ "istio.io/dataplane-mode": "ambient" })]
+    {
+        node.label(&labels);
+        for name in ["web", "db"] {
+            eventually_true("it is served and says so", || {
+                is_captured(name) && note(&node, name).as_deref() == Some("enrolled")
+            });
+        }
+        scene.is_let_in();
+        node.label(&json!({}));
+        for name in ["web", "db"] {
+            eventually_true("it is let go and says so", || !is_captured(name) && note(&node, name).is_none());
+        }
+        assert!(scene.is_answered());
+    }
+    // Each of them has carried one connection.
+    agent.log.expect("through the tunnel", |line| line.workload == "shop/web" && line.tier == "tunnel");
+}
+
+#[test]
+fn a_pod_of_the_nodes_network_is_refused_with_an_event() {
+    needs_capture!();
+    let node = Node::new();
+    let web = Pod::alone();
+    let mut object = node.object(&web, "web", json!({ "annotations": { "sidestep.io/mode": "enabled" } }));
+    object["spec"]["hostNetwork"] = json!(true);
+    node.api.put(object);
+    let _agent = node.agent();
+    let event = eventually("there is an event", || {
+        let events = node.api.all("Event");
+        events.first().cloned().ok_or(events)
+    });
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("EnrolmentRefused")));
+    assert_eq!(event["involvedObject"]["uid"], web.uid);
+    assert!(event["message"].as_str().is_some_and(|message| message.contains("hostNetwork")), "{event}");
+    assert!(!is_captured("web"));
+}
+
+#[test]
+fn a_policy_that_cannot_be_honoured_says_so_until_it_is_mended() {
+    needs_capture!();
+    let node = Node::new();
+    let _scene = Scene::of(&node);
+    let _agent = node.agent();
+    let mut policy = deny_everybody("custom");
+    policy["spec"]["action"] = json!("CUSTOM");
+    node.api.put(policy.clone());
+    let condition = |wanted: &str| {
+        eventually(&format!("the condition is {wanted}"), || {
+            let policy = node.api.get("AuthorizationPolicy", NAMESPACE, "custom").unwrap_or_default();
+            let condition = policy["status"]["conditions"][0].clone();
+            if condition["status"] == wanted { Ok(condition) } else { Err(policy) }
+        })
+    };
+    let told = condition("False");
+    assert_eq!((&told["type"], &told["observedGeneration"]), (&json!("sidestep.io/Honoured"), &json!(1)));
+    assert!(told["message"].as_str().is_some_and(|message| message.contains("CUSTOM")), "{told}");
+    policy["spec"]["action"] = json!("DENY");
+    policy["status"] = json!({ "conditions": [told] });
+    node.api.put(policy);
+    condition("True");
+}
+
+#[test]
+fn a_service_of_the_cluster_is_found_when_somebody_connects_to_it() {
+    needs_capture!();
+    let node = Node::new();
+    let (web, db) = Pod::pair();
+    let _app = echo(&db, "app", db.v4(8080), "");
+    let _pause = pause(&web);
+    node.runs(&web, "web");
+    // It runs elsewhere, and nobody serves it there.
+    let mut far = node.object(&db, "db", json!({}));
+    far["spec"]["nodeName"] = json!("worker-2");
+    node.api.put(far);
+    node.api.put(json!({
+        "kind": "Service",
+        "metadata": { "namespace": NAMESPACE, "name": "db" },
+        "spec": {
+            "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "selector": { "app": "db" },
+            "ports": [{ "name": "tcp", "port": 80, "targetPort": 8080 }],
+        },
+    }));
+    node.api.put(json!({
+        "kind": "EndpointSlice",
+        "metadata": { "namespace": NAMESPACE, "name": "db-1", "labels": { "kubernetes.io/service-name": "db" } },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": [db.v4(0).ip()], "conditions": { "ready": true } }],
+        "ports": [{ "name": "tcp", "port": 8080 }],
+    }));
+    let agent = node.agent();
+    agent.serves("web");
+    assert!(node.api.requests().iter().all(|request| !request.target().contains("10.96.0.10")));
+    let line = "10.96.0.10:80 --send hello";
+    eventually_dials("the service answers", &web, line, |dialled| dialled.read == ANSWER);
+    node.api.asked("fieldSelector=spec.clusterIP=10.96.0.10", 1);
+    let carried =
+        agent.log.expect("the connection", |line| line.workload == "shop/web" && line.tier != "tunnel");
+    assert_eq!(carried.upstream, Some(db.v4(8080)), "{carried:?}");
+    // Not asked again, and what is behind it is followed.
+    node.api.down();
+    assert_eq!(connect(&web, line).read, ANSWER);
+}
