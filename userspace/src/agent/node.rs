@@ -12,7 +12,9 @@
 //! - `sandbox`: where a pod lives
 //! - `finder`: who is at an address
 //! - `plugin`: the CNI plugin's counterpart
+//! - `counts`: what it tells of itself in its metrics
 
+mod counts;
 mod enrolment;
 mod finder;
 mod known;
@@ -47,6 +49,7 @@ use crate::model::{OnFailure, Pod, Pods};
 use crate::node::{Roster, Unsaid};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::{descriptors, text};
+use counts::Unenrolled;
 use known::Known;
 use plugin::{Answer, Plugin};
 use served::{Ended, Served, Started};
@@ -88,6 +91,7 @@ struct Node {
     host: Arc<Host>,
     stage: Arc<NodeStage>,
     feed: Arc<Feed>,
+    unenrolled: Arc<Unenrolled>,
     roster: Roster,
     pods: Arc<Pods>,
     /// By uid.
@@ -153,6 +157,11 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
     let stage = Arc::new(stage(&config)?);
     let (events, mut heard) = mpsc::channel(EVENTS);
     let plugin = settings.cni.as_ref().map(|cni| enrol_by(cni, events.clone())).transpose()?;
+    let unenrolled = Arc::<Unenrolled>::default();
+    counts::tell(host.register.metrics(), &unenrolled, &feed);
+    if let Some(plugin) = &plugin {
+        counts::tell_requests(host.register.metrics(), plugin.serving.outcomes());
+    }
     let (mut pods, mut mesh) = (feed.pods(), feed.mesh());
     let mut node = Node {
         roster: Roster::new(match settings.enrol {
@@ -164,6 +173,7 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
         host,
         stage,
         feed,
+        unenrolled,
         pods: Arc::default(),
         served: BTreeMap::new(),
         waiting: BTreeMap::new(),

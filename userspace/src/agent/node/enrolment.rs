@@ -31,7 +31,10 @@ impl Node {
             match step {
                 Step::Start(pod) => self.start(pod, Whereabouts::Unknown),
                 Step::Stop(_, uid) => self.stop(&uid),
-                Step::Refuse(pod, why) => self.refuse(&pod, "EnrolmentRefused", why),
+                Step::Refuse(pod, why) => {
+                    self.unenrolled.count_refused();
+                    self.refuse(&pod, "EnrolmentRefused", why);
+                }
             }
         }
     }
@@ -88,6 +91,7 @@ impl Node {
                 for answer in answers {
                     let _gone = answer.send(Err(Refusal::new(RefusalKind::TryAgain, &message)));
                 }
+                self.unenrolled.count_failed();
                 self.refuse(&pod, "EnrolmentFailed", message);
             }
         }
@@ -177,6 +181,7 @@ impl Node {
         match self.roster.wish(&pod, &self.pods) {
             Wish::Leave => return drop(answer.send(Ok(()))),
             Wish::Refuse(why) => {
+                self.unenrolled.count_refused();
                 self.refuse(&pod, "EnrolmentRefused", why.clone());
                 return refuse(answer, RefusalKind::Unservable, why);
             }

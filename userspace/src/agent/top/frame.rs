@@ -161,7 +161,7 @@ const COLUMNS: [Column; 8] = [
     column("P50", 6, None),
     column("P99", 6, Some(Sort::P99)),
     column("DENY/S", 6, Some(Sort::Denied)),
-    column("RELAY/TUNNEL/HTTP", 17, None),
+    column("RELAY/TUN/HTTP", 14, None),
 ];
 
 fn cell<'a>(line: Line<'a>, column: &Column) -> Cell<'a> {
@@ -250,9 +250,9 @@ mod tests {
         let expected = "\
 sidestep node pid 42, 2 workloads, 46 open
 per second: 1251 connects, 1000 requests, 0 failed, 2.0 denied
-WORKLOAD             OPEN  CONN/S   REQ/S    P50    P99 DENY/S RELAY/TUNNEL/HTTP
-shop/db-0              41     1.0       0      -      -      0            41/0/0
-shop/web-7d4b9c-x2x     5    1250    1000  0.8ms  1.0ms    2.0             5/0/0";
+WORKLOAD                OPEN  CONN/S   REQ/S    P50    P99 DENY/S RELAY/TUN/HTTP
+shop/db-0                 41     1.0       0      -      -      0         41/0/0
+shop/web-7d4b9c-x2x9k      5    1250    1000  0.8ms  1.0ms    2.0          5/0/0";
         assert_eq!(lines[..5].join("\n"), expected, "{lines:#?}");
         assert_eq!(lines[23], KEYS);
         // One that is smaller still shows what fits, and does not fail.

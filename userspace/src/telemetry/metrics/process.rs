@@ -19,9 +19,9 @@ pub enum ProcessRow {
     },
     /// What the container runtime asked of the plugin.
     CniRequests {
-        /// `add`, `del`, `check`, `gc` or `status`.
+        /// `ADD`, `DEL`, `CHECK`, `GC` or `STATUS`; a hyphen where that is not known.
         command: &'static str,
-        /// `done`, `failed` or `refused`.
+        /// `done`, `refused`, `abandoned`, `invalid` or `stranger`.
         outcome: &'static str,
         /// How many.
         count: u64,
