@@ -119,7 +119,7 @@ fn top_prints_one_table_and_draws_in_a_terminal_until_it_is_told_to_end() {
     needs_capture!(Need::Tool("python3"));
     let client = Pod::alone();
     let _sidestep = Sidestep::sidecar(&client, &Config::of(&client));
-    let table = answer(&client, ["top", "--once", "--interval", "200ms"]);
+    let table = answer(&client, ["top", "--once", "--interval", "200ms", "--workload", &client.workload]);
     assert!(table.contains("WORKLOAD") && table.contains(&client.workload), "{table}");
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     assert!(!ask(&client, ["top"]).end().success(), "it has no terminal");
