@@ -26,9 +26,6 @@ use crate::cli::{Sort, TopArgs};
 use frame::View;
 use rates::{Look, Rates};
 
-/// Columns of what is printed once: those of the smallest terminal.
-const COLUMNS: u16 = 80;
-
 /// Looks and draws until whoever watches has seen enough.
 ///
 /// # Errors
@@ -53,11 +50,11 @@ pub(super) async fn watch(args: TopArgs) -> Result<()> {
 }
 
 fn print_once(view: &mut View) -> Result<()> {
-    let rows = u16::try_from(view.height()).unwrap_or(u16::MAX);
-    let mut terminal = Terminal::new(TestBackend::new(COLUMNS, rows)).context("draw")?;
+    let [columns, rows] = [view.width(), view.height()].map(|size| u16::try_from(size).unwrap_or(u16::MAX));
+    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).context("draw")?;
     terminal.draw(|frame| view.draw(frame)).context("draw")?;
     let buffer = terminal.backend().buffer();
-    for row in buffer.content().chunks(usize::from(COLUMNS)) {
+    for row in buffer.content().chunks(usize::from(columns)) {
         let line: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
         println!("{}", line.trim_end());
     }

@@ -14,6 +14,9 @@ use crate::cli::Sort;
 
 /// Lines around the rows: two of the head, the columns' names, the keys.
 const AROUND: usize = 4;
+/// Columns of the smallest terminal, and of what stands beside the names.
+const SMALLEST: usize = 80;
+const BESIDE_NAMES: usize = 59;
 const KEYS: &str = "sort: o open n connects r requests l p99 d denied w name   space: pause   q: end";
 
 /// What is shown, and how whoever watches wants it.
@@ -71,6 +74,13 @@ impl View {
     /// Lines that everything takes.
     pub(super) fn height(&self) -> usize {
         self.rates.rows.len() + AROUND
+    }
+
+    /// Columns in which no name is cut.
+    pub(super) fn width(&self) -> usize {
+        let longest =
+            self.rates.rows.iter().map(|row| row.workload.chars().count()).max().unwrap_or_default();
+        SMALLEST.max(BESIDE_NAMES + longest)
     }
 
     fn order(&mut self) {
@@ -258,6 +268,14 @@ shop/web-7d4b9c-x2x9k      5    1250    1000  0.8ms  1.0ms    2.0          5/0/0
         // One that is smaller still shows what fits, and does not fail.
         drawn(&mut view, 20, 3);
         drawn(&mut view, 1, 1);
+    }
+
+    #[test]
+    fn what_is_printed_once_is_wide_enough_for_every_name() {
+        let mut view = view();
+        view.rates.rows[0].workload = "a-namespace/a-deployment-7d4b9c6f5-x2x9k".to_owned();
+        let lines = drawn(&mut view, u16::try_from(view.width()).expect("some columns"), 24);
+        assert!(lines[3].starts_with("a-namespace/a-deployment-7d4b9c6f5-x2x9k     41"), "{lines:#?}");
     }
 
     #[test]
