@@ -1,3 +1,5 @@
+//! Destinations are found when somebody talks to them, and forgotten when nobody does.
+
 use std::net::IpAddr;
 
 use super::super::{Found, Mesh};

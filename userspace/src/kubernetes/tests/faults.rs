@@ -1,3 +1,5 @@
+//! What the feed makes of a server that is away, slow, silent, forgetful or wrong.
+
 use sidestep_tests::api::Fault;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The pods of this node, and single questions about others.
+
 use super::*;
 use crate::model::{Network, Phase, PodKey};
 

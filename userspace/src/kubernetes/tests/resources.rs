@@ -1,3 +1,5 @@
+//! Policies and routes of the namespaces that matter, as they were written.
+
 use super::super::{Interest, Mesh, ObjectKey};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! What is told to the cluster: events, notes on pods, conditions.
+
 use sidestep_tests::api::Fault;
 
 use super::super::{News, ObjectKey};
