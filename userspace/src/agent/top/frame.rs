@@ -274,7 +274,8 @@ shop/web-7d4b9c-x2x9k      5    1250    1000  0.8ms  1.0ms    2.0          5/0/0
     fn what_is_printed_once_is_wide_enough_for_every_name() {
         let mut view = view();
         view.rates.rows[0].workload = "a-namespace/a-deployment-7d4b9c6f5-x2x9k".to_owned();
-        let lines = drawn(&mut view, u16::try_from(view.width()).expect("some columns"), 24);
+        let columns = u16::try_from(view.width()).expect("some columns");
+        let lines = drawn(&mut view, columns, 24);
         assert!(lines[3].starts_with("a-namespace/a-deployment-7d4b9c6f5-x2x9k     41"), "{lines:#?}");
     }
 
