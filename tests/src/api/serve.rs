@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::answer::Desk;
+use crate::eventually;
 
 /// What listens, and everything that was accepted.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Server {
 #[derive(Debug)]
 struct Listening {
     task: AbortHandle,
+    /// Held by whatever listens or serves.
+    open: Weak<()>,
     cut: tokio::sync::watch::Sender<()>,
 }
 
@@ -61,6 +64,8 @@ impl Server {
     pub(super) fn up(&self, listener: TcpListener) {
         let (cut, mut cuts) = tokio::sync::watch::channel(());
         let (tls, desk) = (self.tls.clone(), Arc::clone(&self.desk));
+        let held = Arc::new(());
+        let open = Arc::downgrade(&held);
         let task = self.runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .unwrap_or_else(|error| panic!("listen in a runtime: {error}"));
@@ -68,20 +73,28 @@ impl Server {
             loop {
                 tokio::select! {
                     accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                        connections.spawn(serve(stream, tls.clone(), Arc::clone(&desk)));
+                        let (serving, held) = (serve(stream, tls.clone(), Arc::clone(&desk)), Arc::clone(&held));
+                        connections.spawn(async move {
+                            let _held = held;
+                            serving.await;
+                        });
                     },
                     Ok(()) = cuts.changed() => connections.abort_all(),
                     Some(_ended) = connections.join_next() => {}
                 }
             }
         });
-        *self.listening() = Some(Listening { task: task.abort_handle(), cut });
+        *self.listening() = Some(Listening { task: task.abort_handle(), open, cut });
     }
 
+    /// Nobody listens and no connection is left when this returns.
     pub(super) fn down(&self) {
-        if let Some(listening) = self.listening().take() {
-            listening.task.abort();
-        }
+        let Some(Listening { task, open, .. }) = self.listening().take() else { return };
+        task.abort();
+        // Connections end where they run, not here.
+        eventually("every connection is cut", || {
+            if open.strong_count() == 0 { Ok(()) } else { Err("some are open") }
+        });
     }
 
     pub(super) fn disconnect(&self) {
