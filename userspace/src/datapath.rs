@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use aya::maps::{Map, MapData, SockMap};
-use sidestep_abi::maps::{LISTENERS, STAGE, STAGE_CAPACITY_ON_NODE, STAGES};
+use sidestep_abi::maps::{LISTENERS, STAGE, STAGES};
 
 pub use counters::{Counters, Counts};
 pub use denials::{Denial, Denials, Transport};
@@ -74,10 +74,13 @@ impl Datapath {
             Stage::Shared(node) => {
                 let (name, path) = node.shared();
                 paths.insert(name.to_owned(), path);
-                (Maps::at(paths).with_stage_of(STAGE_CAPACITY_ON_NODE), Some((node.stages(), None)))
+                (Maps::at(paths).of_many(), Some((node.stages(), None)))
             }
         };
-        let object = Object::open(&maps)?;
+        let object = match stage {
+            Stage::Own => Object::open(&maps)?,
+            Stage::Shared(node) => node.object(&maps)?,
+        };
         let handoffs = match stage {
             Stage::Own => Arc::new(Handoffs::new(&maps)?),
             Stage::Shared(node) => node.handoffs(),
@@ -119,7 +122,7 @@ impl Datapath {
             let cookie =
                 netns_cookie(listener).context("ask for the cookie of a listener's network namespace")?;
             let Map::HashMap(stage) = self.maps.open(STAGE)? else { bail!("expected {STAGE} to be a hash") };
-            stages.add(cookie, &stage)?;
+            stages.add(cookie, stage)?;
             *entered = Some(cookie);
         }
         Ok(())

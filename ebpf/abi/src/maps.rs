@@ -69,6 +69,8 @@ pub const STAGE_CAPACITY_ON_NODE: usize = 4_096;
 pub const STAGES_CAPACITY: usize = 4_096;
 /// Bytes of the denial ring buffer: a multiple of every page size in use, and a power of two.
 pub const DENIALS_BYTES: usize = 65_536;
+/// The same for each workload of a node, or one page where pages are larger: the agent maps twice as much for each of hundreds.
+pub const DENIALS_BYTES_ON_NODE: usize = 8_192;
 /// Words of 64 ports in one generation of [`INBOUND_PORTS`] and [`REFUSED_PORTS`].
 pub const INBOUND_PORT_WORDS: u32 = 65_536 / 64;
 

@@ -207,7 +207,9 @@ impl EbpfCapture {
         self.trace.abort();
         self.follower.end().await;
         let kernel = Arc::into_inner(self.kernel).context("the datapath is still in use")?;
-        kernel.state.into_inner().unwrap_or_else(PoisonError::into_inner).datapath.remove()
+        let datapath = kernel.state.into_inner().unwrap_or_else(PoisonError::into_inner).datapath;
+        // The kernel lets a grace period pass, in which others may start.
+        tokio::task::spawn_blocking(move || datapath.remove()).await.context("remove the capture")?
     }
 }
 

@@ -56,6 +56,8 @@ use served::{Ended, Served, Started};
 
 /// How often to look whether a successor has come, and what is due.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long nothing has to have been started or let go before the memory that this needed is given back.
+const QUIET: Duration = Duration::from_secs(1);
 /// Events that wait at most; whoever has more to say waits.
 const EVENTS: usize = 1024;
 /// How long the API server may take to say whether the DaemonSet is still wanted.
@@ -103,6 +105,10 @@ struct Node {
     events: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
     begun: Instant,
+    /// When pods were last started or let go, until what only that needs was given back.
+    busy: Option<Duration>,
+    /// How often what holds for pods has changed.
+    revision: u64,
     readiness: Readiness,
     standing: Standing,
     /// Set at the end: whether somebody serves the node after us.
@@ -182,6 +188,8 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
         events,
         tasks: JoinSet::new(),
         begun: Instant::now(),
+        busy: None,
+        revision: 0,
         readiness,
         standing: Standing::Serving,
         ending: Arc::default(),
@@ -315,10 +323,12 @@ impl Node {
             self.standing = Standing::Superseded;
             self.readiness.set(State::Draining);
         }
-        let superseded: Vec<_> =
-            self.served.iter().filter(|(_, served)| !served.is_ours()).map(|(uid, _)| uid.clone()).collect();
-        for uid in superseded {
-            self.hand_over(&uid);
+        if self.standing == Standing::Superseded {
+            // Pods are taken over by whoever has taken the node over: until then there is nothing to look for.
+            let taken = self.served.iter().filter(|(_, served)| !served.is_ours());
+            for uid in taken.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
+                self.hand_over(&uid);
+            }
         }
         if self.roster.next_due().is_some_and(|due| due <= self.now()) {
             self.look();
@@ -326,10 +336,26 @@ impl Node {
         if self.standing == Standing::Serving && self.pods.listed && self.readiness.state() == State::Starting
         {
             self.readiness.set(State::Ready);
+            self.load_ahead();
+            self.busy = Some(self.now());
+        }
+        if self.busy.is_some_and(|since| since + QUIET <= self.now()) {
+            self.busy = None;
             if let Err(error) = text::give_back() {
-                tracing::debug!(%error, "what only the start needed stays resident");
+                tracing::debug!(%error, "what only starts need stays resident");
             }
         }
+    }
+
+    /// Has maps and programs loaded for the next pods, beside everything else.
+    fn load_ahead(&mut self) {
+        let stage = Arc::clone(&self.stage);
+        self.tasks.spawn(async move {
+            let loaded = tokio::task::spawn_blocking(move || stage.load_ahead()).await;
+            if let Err(error) = loaded.map_err(anyhow::Error::from).flatten() {
+                tracing::debug!(error = format!("{error:#}"), "nothing is loaded ahead");
+            }
+        });
     }
 
     /// Takes over what changed in the file.
@@ -359,6 +385,7 @@ impl Node {
 
     /// Brings the newest snapshot of the mesh into force, beside everything else.
     fn renew(&mut self) {
+        self.revision += 1;
         if self.renewing != Renewing::No {
             self.renewing = Renewing::Stale;
             return;

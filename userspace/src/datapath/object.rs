@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use aya::maps::{Map, MapData};
 use aya_log::EbpfLogger;
-use sidestep_abi::maps::STAGE;
+use sidestep_abi::maps::{DENIALS, DENIALS_BYTES_ON_NODE, STAGE, STAGE_CAPACITY_ON_NODE, STAGES};
 
 use crate::datapath::template::{Template, is_constant};
 use crate::sys::bpf::{self, AttachType};
+use crate::sys::page;
 use crate::sys::ready::watched;
 
 /// One program of the object.
@@ -52,25 +53,56 @@ const LOG: &str = "AYA_LOGS";
 #[derive(Debug)]
 pub(super) struct Maps {
     paths: BTreeMap<String, PathBuf>,
-    /// Room on the stage, where it is not the object's.
-    stage: Option<u32>,
+    room: Room,
+}
+
+/// How much there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// As much as the object says.
+    OfObject,
+    /// What one of hundreds gets: see the constants of the ABI.
+    OneOfMany,
+}
+
+impl Room {
+    /// How many entries or bytes a map gets, where that is not the object's to say.
+    fn of(self, name: &str) -> Option<u32> {
+        let room = match (self, name) {
+            (Self::OneOfMany, STAGE) => STAGE_CAPACITY_ON_NODE,
+            (Self::OneOfMany, DENIALS) => DENIALS_BYTES_ON_NODE.max(page::size()),
+            _ => return None,
+        };
+        u32::try_from(room).ok()
+    }
 }
 
 impl Maps {
     pub(super) fn at(paths: BTreeMap<String, PathBuf>) -> Self {
-        Self { paths, stage: None }
+        Self { paths, room: Room::OfObject }
     }
 
-    /// The same, with so much room on the stage.
-    pub(super) fn with_stage_of(self, entries: usize) -> Self {
-        Self { stage: u32::try_from(entries).ok(), ..self }
+    /// The same for one workload of many.
+    pub(super) fn of_many(self) -> Self {
+        Self { room: Room::OneOfMany, ..self }
+    }
+
+    /// Whether a map is pinned already that is not shared with others.
+    fn hold_any(&self, shared: &str) -> bool {
+        self.paths.iter().any(|(name, path)| name != shared && path.exists())
     }
 
     /// Opens one. Whoever needs it seldom opens it each time: a descriptor less to hold.
     pub(super) fn open(&self, name: &str) -> Result<Map> {
-        let path = self.paths.get(name).ok_or_else(|| anyhow!("expected a place for the map {name}"))?;
+        let path = self.path(name)?;
         let data = MapData::from_pin(path).with_context(|| format!("open {}", path.display()))?;
         Map::from_map_data(data).with_context(|| format!("open the map {name}"))
+    }
+
+    /// Where one is pinned.
+    pub(super) fn path(&self, name: &str) -> Result<&Path> {
+        let path = self.paths.get(name).ok_or_else(|| anyhow!("expected a place for the map {name}"))?;
+        Ok(path)
     }
 
     /// Opens one as one of aya's typed maps.
@@ -111,11 +143,7 @@ impl Object {
                     Ok(map) => map,
                     Err(_) => {
                         found = Found::NotAll;
-                        let mut definition = definition.clone();
-                        if let (STAGE, Some(entries)) = (name, places.stage) {
-                            definition.set_max_entries(entries);
-                        }
-                        let map = make(name, definition, &template)?;
+                        let map = make(name, definition.clone(), places.room, &template)?;
                         map.pin(path).with_context(|| format!("pin the map {name}"))?;
                         map
                     }
@@ -126,12 +154,50 @@ impl Object {
         Ok(Self { template, maps, programs: Vec::new(), found })
     }
 
+    /// Loads everything that a workload of a node needs, for one that is still to come: that is most of what its start costs.
+    /// Nothing is pinned, and the map that all of them share is the one that is.
+    pub(super) fn ahead((shared, path): (&str, &Path)) -> Result<Self> {
+        let template = Template::of_this_process()?;
+        let maps = template
+            .maps()
+            .map(|(name, definition)| match name {
+                STAGES => Ok(None),
+                name if name == shared => {
+                    MapData::from_pin(path).map(Some).with_context(|| format!("open {}", path.display()))
+                }
+                _ => make(name, definition.clone(), Room::OneOfMany, &template).map(Some),
+            })
+            .collect::<Result<_>>()?;
+        let mut object = Self { template, maps, programs: Vec::new(), found: Found::NotAll };
+        // Nobody has a foreign proxy there.
+        for program in PROGRAMS.into_iter().filter(|program| program.hook != AttachType::Getsockopt) {
+            object.program(program)?;
+        }
+        Ok(object)
+    }
+
+    /// Makes what was loaded ahead that of a workload, by pinning its maps. Hands it back as a whole where the workload has
+    /// some already, or shares another map than was thought.
+    pub(super) fn settle(self, places: &Maps, shared: &str) -> Result<Result<Self, Self>> {
+        let pinned = MapData::from_pin(places.path(shared)?).context("open a map that workloads share")?;
+        let pinned = pinned.info().context("ask the kernel about a map that workloads share")?.id();
+        if places.hold_any(shared) || self.map_id(shared)? != pinned {
+            return Ok(Err(self));
+        }
+        for ((name, _), map) in self.template.maps().zip(&self.maps) {
+            if let (Some(map), Some(path)) = (map, places.paths.get(name).filter(|_| name != shared)) {
+                map.pin(path).with_context(|| format!("pin the map {name}"))?;
+            }
+        }
+        Ok(Ok(self))
+    }
+
     /// Makes every map anew and pins none.
     fn unpinned() -> Result<Self> {
         let template = Template::of_this_process()?;
         let maps = template
             .maps()
-            .map(|(name, definition)| make(name, definition.clone(), &template).map(Some))
+            .map(|(name, definition)| make(name, definition.clone(), Room::OfObject, &template).map(Some))
             .collect::<Result<_>>()?;
         Ok(Self { template, maps, programs: Vec::new(), found: Found::NotAll })
     }
@@ -186,7 +252,10 @@ impl Object {
 }
 
 /// Makes a map.
-fn make(name: &str, definition: aya_obj::Map, template: &Template) -> Result<MapData> {
+fn make(name: &str, mut definition: aya_obj::Map, room: Room, template: &Template) -> Result<MapData> {
+    if let Some(room) = room.of(name) {
+        definition.set_max_entries(room);
+    }
     let (value, constant) = (definition.data().to_owned(), is_constant(&definition));
     let making = || format!("make the map {name}");
     let map = match definition.inner() {

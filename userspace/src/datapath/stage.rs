@@ -17,10 +17,13 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use aya::maps::{HashOfMaps, MapData, MapError};
+use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{HashOfMaps, Map, MapData, MapError};
 use sidestep_abi::maps::{HANDOFFS, OF_NODE, STAGES};
 
 use crate::datapath::object::{Maps, NODE_HANDOFF, Object, Owned};
@@ -31,6 +34,11 @@ use crate::sys::bpffs::Mounting;
 
 /// Inode, and so the id, of the root of the cgroup hierarchy.
 const ROOT_CGROUP: u64 = 1;
+
+/// For how many workloads that are still to come everything is loaded: those that are started at once.
+const AHEAD: usize = 2;
+/// How often to look whether a stage can be found that is being added.
+const ADDITION_LOOK: Duration = Duration::from_micros(50);
 
 /// Where the handoffs of a workload are staged.
 #[derive(Clone, Copy)]
@@ -48,6 +56,10 @@ pub struct NodeStage {
     handoffs: Arc<Handoffs>,
     stages: Arc<Stages>,
     ownership: Arc<Ownership>,
+    /// Loaded for workloads that are still to come.
+    ahead: Mutex<Vec<Object>>,
+    /// Held by whoever loads them.
+    loading: Mutex<()>,
     /// Attached as long as it is open.
     claim: Option<OwnedFd>,
 }
@@ -69,7 +81,16 @@ impl NodeStage {
         if pins.were_deserted() {
             stages.doubt_all()?;
         }
-        Ok(Self { pins, maps, handoffs, stages, ownership, claim: None })
+        Ok(Self {
+            pins,
+            maps,
+            handoffs,
+            stages,
+            ownership,
+            ahead: Mutex::default(),
+            loading: Mutex::default(),
+            claim: None,
+        })
     }
 
     /// Lets the sockets of this agent stage and claim handoffs.
@@ -120,6 +141,36 @@ impl NodeStage {
         Counters::new(&self.maps)
     }
 
+    /// Loads maps and programs for workloads that are still to come, unless enough are there. Takes tens of milliseconds.
+    ///
+    /// # Errors
+    /// If the kernel refuses a map or a program.
+    pub fn load_ahead(&self) -> Result<()> {
+        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.ahead().len() < AHEAD {
+            let (shared, path) = self.shared();
+            let object = Object::ahead((shared, &path))?;
+            self.ahead().push(object);
+        }
+        Ok(())
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Vec<Object>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is loaded for a workload: its own, where it has any; else what was loaded ahead, if anything was.
+    pub(super) fn object(&self, places: &Maps) -> Result<Object> {
+        let Some(ahead) = self.ahead().pop() else { return Object::open(places) };
+        match ahead.settle(places, HANDOFFS)? {
+            Ok(object) => Ok(object),
+            Err(ahead) => {
+                self.ahead().push(ahead);
+                Object::open(places)
+            }
+        }
+    }
+
     /// Removes the node's pins, unless a successor owns them now. Workloads that are still captured keep the maps until they
     /// are released.
     ///
@@ -131,6 +182,7 @@ impl NodeStage {
             return Ok(());
         }
         self.claim = None;
+        self.ahead().clear();
         self.pins.remove()
     }
 
@@ -147,8 +199,11 @@ impl NodeStage {
 
 /// The stages of all workloads of the node, by network namespace.
 ///
-/// The kernel lets a grace period pass after every change, some ten milliseconds: what is there already is left alone.
+/// The kernel lets a grace period pass after every change before the system call returns, some ten milliseconds
+/// (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c): what is there already is left alone, and what is added is not waited for
+/// any longer than until it is there.
 pub(super) struct Stages {
+    path: PathBuf,
     by_namespace: Mutex<ByNamespace>,
 }
 
@@ -160,33 +215,60 @@ struct ByNamespace {
 
 impl Stages {
     fn new(maps: &Maps) -> Result<Self> {
-        let map = maps.typed(STAGES)?;
-        Ok(Self { by_namespace: Mutex::new(ByNamespace { map, doubtful: BTreeSet::new() }) })
+        let (map, path) = (maps.typed(STAGES)?, maps.path(STAGES)?.to_owned());
+        Ok(Self { path, by_namespace: Mutex::new(ByNamespace { map, doubtful: BTreeSet::new() }) })
     }
 
     fn lock(&self) -> MutexGuard<'_, ByNamespace> {
         self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the stage with this id is found under a cookie.
+    fn has(&self, cookie: u64, id: u32) -> bool {
+        let known = self.lock().map.get(&cookie, 0);
+        known.is_ok_and(|known| known.info().is_ok_and(|known| known.id() == id))
+    }
+
     /// Lets the agent find the stage of the workload whose namespace has this cookie.
-    pub(super) fn add(&self, cookie: u64, stage: &MapData) -> Result<()> {
-        let mut stages = self.lock();
-        stages.doubtful.remove(&cookie);
+    pub(super) fn add(&self, cookie: u64, stage: MapData) -> Result<()> {
         let id = stage.info().context("ask the kernel about a stage")?.id();
-        let known =
-            stages.map.get(&cookie, 0).is_ok_and(|known| known.info().is_ok_and(|known| known.id() == id));
-        if known {
+        self.lock().doubtful.remove(&cookie);
+        if self.has(cookie, id) {
             return Ok(());
         }
-        stages.map.insert(cookie, stage, 0).context("add the stage of a workload to those of the node")
+        // Through a descriptor of its own: the one here is for looking.
+        let mut map = self.another()?;
+        let (tell, told) = mpsc::channel();
+        thread::Builder::new()
+            .name("stage".to_owned())
+            .spawn(move || {
+                // Nobody hears of it once the stage is found.
+                let _found = tell.send(map.insert(cookie, &stage, 0));
+            })
+            .context("start a thread")?;
+        loop {
+            match told.recv_timeout(ADDITION_LOOK) {
+                Ok(added) => return added.context("add the stage of a workload to those of the node"),
+                Err(RecvTimeoutError::Timeout) if self.has(cookie, id) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("a thread that adds a stage panicked"),
+            }
+        }
+    }
+
+    fn another(&self) -> Result<HashOfMaps<Owned, u64, MapData>> {
+        let map = MapData::from_pin(&self.path).context("open the stages of the node")?;
+        let map = Map::from_map_data(map).context("open the stages of the node")?;
+        HashOfMaps::try_from(map).context("open the stages of the node")
     }
 
     /// Forgets the stage of a workload that is gone, and one that a dead agent left: it comes back should it be asked for.
     pub(super) fn forget(&self, cookie: u64) -> Result<()> {
-        let mut stages = self.lock();
-        let doubtful = stages.doubtful.pop_first();
+        let doubtful = self.lock().doubtful.pop_first();
+        // Not through the descriptor that others look through meanwhile.
+        let mut map = self.another()?;
         for cookie in doubtful.into_iter().chain([cookie]) {
-            match stages.map.remove(&cookie) {
+            match map.remove(&cookie) {
                 Err(error) if !is_absence(&error) => {
                     return Err(error).context("remove the stage of a workload from those of the node");
                 }

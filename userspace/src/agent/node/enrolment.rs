@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::SendError;
 use super::known::Known;
 use super::plugin::Answer;
 use super::served::{Ended, Served, Started, Starting, Whereabouts};
-use super::{Event, Node, Standing};
+use super::{Event, Node, Renewing, Standing};
 use crate::cni::{Attachment, AttachmentId, Detached, Refusal, RefusalKind};
 use crate::kubernetes::{Interest, News};
 use crate::model::Pod;
@@ -57,9 +57,11 @@ impl Node {
             config: self.config.clone(),
         };
         let (events, ending) = (self.events.clone(), Arc::clone(&self.ending));
+        // What is being renewed may be missed by what begins meanwhile.
+        let revision = (self.renewing == Renewing::No).then_some(self.revision);
         self.tasks.spawn(async move {
             let outcome = starting.start(Arc::clone(&pod), whereabouts).await;
-            let told = events.send(Event::Started(Started { pod, outcome })).await;
+            let told = events.send(Event::Started(Started { pod, revision, outcome })).await;
             // Nobody hears of it any more: it ends as the others do.
             if let Err(SendError(Event::Started(Started { outcome: Ok(served), .. }))) = told
                 && let Err(error) = served.end(ending.get().copied().unwrap_or(true)).await
@@ -69,8 +71,9 @@ impl Node {
         });
     }
 
-    pub(super) fn started(&mut self, Started { pod, outcome }: Started) {
+    pub(super) fn started(&mut self, Started { pod, revision, outcome }: Started) {
         let now = self.now();
+        self.busy = Some(now);
         self.roster.started(&pod.uid, outcome.is_ok(), now);
         let answers = self.waiting.remove(&pod.uid).unwrap_or_default();
         match outcome {
@@ -82,7 +85,10 @@ impl Node {
                 }
                 self.feed.tell(News::Enrolled { pod: pod.key.clone(), uid: pod.uid.clone(), enrolled: true });
                 // What is known may have changed while it was started, and so may what is wished for.
-                self.renew();
+                if revision != Some(self.revision) {
+                    self.renew();
+                }
+                self.load_ahead();
                 self.look();
             }
             Err(error) => {
@@ -135,6 +141,7 @@ impl Node {
             }
         }
         self.roster.stopped(&pod.uid);
+        self.busy = Some(self.now());
         if self.standing == Standing::Serving {
             self.feed.tell(News::Enrolled { pod: pod.key.clone(), uid: pod.uid.clone(), enrolled: false });
             self.look();

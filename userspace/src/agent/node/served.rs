@@ -39,6 +39,8 @@ pub(super) struct Served {
 /// How a start went.
 pub(super) struct Started {
     pub(super) pod: Arc<Pod>,
+    /// Of what held for pods when it began, unless that was being renewed.
+    pub(super) revision: Option<u64>,
     pub(super) outcome: Result<Served>,
 }
 
