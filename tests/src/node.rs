@@ -39,8 +39,12 @@ pub struct Node {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// A machine is one node: its agents share one stage.
-static ALONE: Mutex<()> = Mutex::new(());
+/// A machine is one node: its agents share one stage. Whoever has an agent of a node started holds this meanwhile.
+#[must_use]
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A running `sidestep node`.
 #[derive(Debug)]
@@ -62,7 +66,7 @@ impl Node {
     /// When anything of it cannot be made.
     #[must_use]
     pub fn new() -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         mount_bpffs();
         let namespace = Namespace::new();
         let api = Api::inside(&namespace, SocketAddr::from(([127, 0, 0, 1], API)));

@@ -91,7 +91,11 @@ pub(crate) fn measure(lab: &Lab, extent: Extent, rounds: usize, cores: Cores) ->
     found.starts = Some(starts::measure(lab, extent, &node, &mut agent, most)?);
     pods.enrol(&mut agent, most - 1)?;
     found.churn = Some(churn::measure(lab, extent, &node, &mut agent, most)?);
-    takeover::measure(lab, extent, &node, agent, &pods, &sections, &mut found.takeovers)?;
+    // Those that connect meanwhile, and those they connect to, are among the pods.
+    pods.enrol(&mut agent, (most - 1).saturating_sub(2 * takeover::CLIENTS))?;
+    let mut names = pods.names();
+    names.push(CLIENT.to_owned());
+    found.takeovers = takeover::measure(lab, extent, &node, agent, names, &sections)?;
     Ok(found)
 }
 

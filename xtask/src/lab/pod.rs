@@ -42,6 +42,19 @@ impl Wire {
     pub(crate) fn join(lab: &Lab, role: &str) -> Result<(Rc<Pod>, Rc<Pod>)> {
         let client = Pod::create(lab.name(&format!("{role}client")), Self::CLIENT)?;
         let server = Pod::create(lab.name(&format!("{role}server")), Self::SERVER)?;
+        Self::between(lab, client, server)
+    }
+
+    /// The same, one of many: the addresses of each wire are its own.
+    pub(crate) fn one_of_many(lab: &Lab, role: &str, number: u8) -> Result<(Rc<Pod>, Rc<Pod>)> {
+        let own = |host: u8| [format!("10.90.{number}.{host}"), format!("fd90:{number:x}::{host:x}")];
+        let ([client4, client6], [server4, server6]) = (own(1), own(2));
+        let client = Pod::create(lab.name(&format!("{role}client")), [&client4, &client6])?;
+        let server = Pod::create(lab.name(&format!("{role}server")), [&server4, &server6])?;
+        Self::between(lab, client, server)
+    }
+
+    fn between(lab: &Lab, client: Pod, server: Pod) -> Result<(Rc<Pod>, Rc<Pod>)> {
         let client_end = Plug { pod: &client, device: "eth0", addresses: client.addresses };
         let server_end = Plug { pod: &server, device: "eth0", addresses: server.addresses };
         Plug::connect(lab, [client_end, server_end])?;

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
-use sidestep_tests::{Need, needs_capture};
+use serde_json::{Value, json};
+use sidestep_tests::{Need, needs_capture, node};
 
 use super::shipped;
 
@@ -57,6 +57,7 @@ fn a_smoke_run_of_the_bench_takes_every_way_and_tells_every_figure() {
         Need::Tool("bpftool")
     );
     let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("make a directory: {error}"));
+    let _alone = node::alone();
     let output = bench("--smoke", directory.path()).output().unwrap_or_else(|error| panic!("run: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -79,7 +80,7 @@ fn a_smoke_run_of_the_bench_takes_every_way_and_tells_every_figure() {
         "{} targets, one without a figure: {unknown:?}",
         targets.len()
     );
-    for part in ["prefixes", "workloads", "connections", "memory", "streams", "observing", "hop"] {
+    for part in ["prefixes", "workloads", "node", "connections", "memory", "streams", "observing", "hop"] {
         assert!(!report[part].is_null(), "nothing is told of {part}");
     }
 
@@ -92,6 +93,28 @@ fn a_smoke_run_of_the_bench_takes_every_way_and_tells_every_figure() {
         assert!(markdown.contains(&format!("({figure}.svg)")), "report.md does not show {figure}.svg");
     }
     assert!(directory.path().join("report.html").is_file());
+}
+
+#[test]
+fn a_smoke_run_of_the_bench_of_a_node_starts_ends_and_hands_over_its_pods_and_tells_every_figure() {
+    needs_capture!(Need::Tool("ip"));
+    let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("make a directory: {error}"));
+    let _alone = node::alone();
+    let output = bench("--smoke --only node", directory.path()).output();
+    let output = output.unwrap_or_else(|error| panic!("run: {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let report = report(directory.path());
+    assert_eq!(texts(&report["notes"], ""), BTreeSet::new());
+    let targets = report["targets"].as_array().expect("targets");
+    assert!(targets.len() == 9 && targets.iter().all(|target| !target["found"].is_null()), "{targets:?}");
+    let takeover = &report["node"]["takeovers"][0]["connections"];
+    assert!(takeover["answered"].as_u64().is_some_and(|count| count > 0), "{takeover}");
+    assert_eq!(takeover["failed"], json!({}), "a take-over refuses nobody");
+    let churn = &report["node"]["churn"];
+    for what in ["maps", "programs", "links", "pins"] {
+        assert_eq!(churn["before"][what], churn["after"][what], "{what} of pods that are gone");
+    }
 }
 
 #[test]

@@ -9,11 +9,11 @@ use crate::lab::{Agent, Lab, Node, Pod, Program};
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Resident {
-    pub(super) name: String,
+struct Resident {
+    name: String,
     // Before the pod: what runs inside goes first.
     _pause: Program,
-    pub(super) pod: Pod,
+    pod: Pod,
 }
 
 /// Pods of a node; the first of them are known to the API server, and so enrolled.
@@ -45,11 +45,6 @@ impl<'a> Pods<'a> {
     /// All that are known.
     pub(super) fn names(&self) -> Vec<String> {
         self.residents[..self.known].iter().map(|resident| resident.name.clone()).collect()
-    }
-
-    /// The first ones.
-    pub(super) fn first(&self, count: usize) -> &[Resident] {
-        &self.residents[..count.min(self.residents.len())]
     }
 
     /// Tells the API server of so many, one after the other, and waits until the agent serves them, or has let go of those
