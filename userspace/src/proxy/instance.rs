@@ -31,6 +31,7 @@ use super::tunnel::tally::{Tally, TunnelCounts};
 use super::tunnel::{HANDSHAKES, Tunnelling};
 use super::workers::Workers;
 use super::{Entry, Handoffs, Limits};
+use crate::lasting::Panics;
 use crate::model::{Observer, OriginalDst};
 use crate::sys::namespace::NetworkNamespace;
 
@@ -69,6 +70,8 @@ pub struct Instance {
     draining: watch::Sender<bool>,
     backoffs: AtomicU64,
     over_limit: AtomicU64,
+    accept_panics: Arc<Panics>,
+    connection_panics: Arc<Panics>,
 }
 
 /// What an instance is given of the world around it.
@@ -144,6 +147,8 @@ impl Instance {
             draining: watch::Sender::new(false),
             backoffs: AtomicU64::new(0),
             over_limit: AtomicU64::new(0),
+            accept_panics: Panics::of("accept"),
+            connection_panics: Panics::of("connection"),
         })
     }
 
@@ -261,6 +266,16 @@ impl Instance {
         self.over_limit.load(Ordering::Relaxed)
     }
 
+    /// How often accepting broke, which went on, and how often a connection or a tunnel did, which was reset.
+    #[must_use]
+    pub const fn panics(&self) -> [&Arc<Panics>; 2] {
+        [&self.accept_panics, &self.connection_panics]
+    }
+
+    pub(super) const fn accept_panics(&self) -> &Arc<Panics> {
+        &self.accept_panics
+    }
+
     pub(super) fn count_backoff(&self) {
         self.backoffs.fetch_add(1, Ordering::Relaxed);
     }
@@ -376,6 +391,9 @@ impl Live {
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.instance.connection_panics.add();
+        }
         let mut live = self.instance.live();
         live.tasks.remove(&self.id);
         live.tunnels -= usize::from(self.kind == Kind::Tunnel);

@@ -7,6 +7,7 @@ mod edge;
 mod endings;
 mod http;
 mod lifecycle;
+mod panics;
 mod pinned;
 mod policy;
 mod tunnel;

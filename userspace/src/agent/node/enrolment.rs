@@ -1,9 +1,11 @@
 //! Pods are enrolled and let go: because the plugin asks for it, or because what stands is not what is wished for.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
+use futures_util::FutureExt;
 use tokio::sync::mpsc::error::SendError;
 
 use super::known::Known;
@@ -58,7 +60,8 @@ impl Node {
         };
         let (events, ending) = (self.events.clone(), Arc::clone(&self.ending));
         self.tasks.spawn(async move {
-            let outcome = starting.start(Arc::clone(&pod), whereabouts).await;
+            let begun = starting.start(Arc::clone(&pod), whereabouts);
+            let outcome = whole(begun).await.context("start to serve a pod").flatten();
             let told = events.send(Event::Started(Started { pod, outcome })).await;
             // Nobody hears of it any more: it ends as the others do.
             if let Err(SendError(Event::Started(Started { outcome: Ok(served), .. }))) = told
@@ -122,7 +125,7 @@ impl Node {
     fn finish(&mut self, served: Served, remains: bool) {
         let (pod, events) = (Arc::clone(&served.pod), self.events.clone());
         self.tasks.spawn(async move {
-            let outcome = served.end(remains).await;
+            let outcome = whole(served.end(remains)).await.context("let go of a pod").flatten();
             let _ending = events.send(Event::Ended(Ended { pod, outcome })).await;
         });
     }
@@ -272,6 +275,11 @@ impl Node {
         };
         let _gone = answer.send(outcome);
     }
+}
+
+/// What comes of work for one pod, which whoever waits for it hears of even if it panics.
+async fn whole<T>(work: impl Future<Output = T>) -> Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_reported| anyhow!("the agent panicked over it"))
 }
 
 /// Whether the runtime means this pod.
