@@ -124,6 +124,7 @@ impl Serving {
             workers: host.workers(),
             network: scope.network(),
             finder: scope.finder(),
+            room: host.room(),
         };
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));

@@ -252,26 +252,26 @@ impl Ours {
             TcpStream::from_std(stream)?
         };
         let client = ClientAddr(canonical(peer));
-        let limit = self.instance.limits().max_connections;
         if let Entry::Edge(edge) = entry {
             let local = canonical(stream.local_addr()?);
             let arrived = Arrived { seat, stream, second, client, local };
-            if self.instance.active() >= limit {
+            if let Some(full) = self.instance.full(self.instance.active()) {
                 self.instance.count_over_limit();
-                edge::turn_away(&self.instance, edge, arrived, limit);
+                edge::turn_away(&self.instance, edge, arrived, full);
             } else {
                 self.instance.spawn(&runtime, |alive| edge::serve(alive, edge.clone(), arrived));
             }
             return Ok(());
         }
         if matches!(entry, Entry::Tunnel) {
-            if self.instance.open_tunnels() >= limit {
+            // The connections within dial for themselves.
+            drop(second);
+            let local = canonical(stream.local_addr()?);
+            let dialled = Dialled { seat, stream, client, local };
+            if let Some(full) = self.instance.full(self.instance.open_tunnels()) {
                 self.instance.count_over_limit();
+                server::turn_away(&self.instance, dialled, full);
             } else {
-                // The connections within dial for themselves.
-                drop(second);
-                let local = canonical(stream.local_addr()?);
-                let dialled = Dialled { seat, stream, client, local };
                 self.instance.spawn_tunnel(&runtime, |alive| server::serve(alive, dialled));
             }
             return Ok(());
@@ -279,9 +279,9 @@ impl Ours {
         let direction = entry.direction();
         let accepted =
             Accepted { seat, leg: Leg::new(stream), second, client, listener: self.address, direction };
-        if self.instance.active() >= limit {
+        if let Some(full) = self.instance.full(self.instance.active()) {
             self.instance.count_over_limit();
-            connection::turn_away(&self.instance, accepted, limit);
+            connection::turn_away(&self.instance, accepted, full);
         } else {
             self.instance.spawn(&runtime, |alive| connection::serve(alive, accepted));
         }

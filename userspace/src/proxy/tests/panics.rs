@@ -39,6 +39,7 @@ async fn fragile(workers: Workers) -> (Arc<Instance>, Listening, Arc<Fragile>) {
         workers,
         network: NetworkNamespace::own(),
         finder: None,
+        room: None,
     };
     let instance = Instance::new(LIMITS, surroundings);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

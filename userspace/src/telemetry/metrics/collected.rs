@@ -31,7 +31,7 @@ pub enum Row {
     DenialEventsLost(u64),
     /// Pauses in accepting because descriptors or memory ran out.
     AcceptBackoffs(u64),
-    /// Connections reset because as many as allowed were open.
+    /// Connections, tunnels and requests turned away because too many were open.
     ConnectionsOverLimit(u64),
     /// Tasks that broke.
     Panics {
@@ -207,7 +207,7 @@ impl Families {
             )?,
             over_limit: IntCounter::new(
                 "sidestep_connections_over_limit_total",
-                "Connections reset because as many as relay.max-connections allows were open.",
+                "Connections, tunnels and requests turned away because too many were open.",
             )?,
             panics: IntCounterVec::new(
                 Opts::new(
