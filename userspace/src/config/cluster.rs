@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use super::istio;
-use super::resources::{Rejected, ResourceKey, Resources};
+use super::resources::{Rejected, Resources};
+use crate::model::ObjectKey;
 use crate::policy::{Authorization, MutualTls, Subject};
 
 /// An object as the API server gives it.
@@ -25,12 +26,8 @@ pub struct ClusterObject<'a> {
 
 impl ClusterObject<'_> {
     /// Which object.
-    pub(super) fn key(&self) -> ResourceKey {
-        ResourceKey {
-            kind: self.kind.to_owned(),
-            namespace: self.namespace.to_owned(),
-            name: self.name.to_owned(),
-        }
+    pub(super) fn key(&self) -> ObjectKey {
+        ObjectKey::new(self.kind, self.namespace, self.name)
     }
 }
 
@@ -74,7 +71,7 @@ impl Cluster {
     }
 
     /// Every object that is not in force as it is written, and why.
-    pub fn rejected(&self) -> impl Iterator<Item = (ResourceKey, String)> {
+    pub fn rejected(&self) -> impl Iterator<Item = (ObjectKey, String)> {
         let resources = self.resources.rejected().iter();
         let resources =
             resources.filter_map(|Rejected { key, message, .. }| Some((key.clone()?, message.clone())));

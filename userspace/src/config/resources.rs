@@ -5,7 +5,6 @@
 //! namespace and name, whatever else is wrong with it; where not even these can be read, nothing is given up that came from
 //! the same file.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,6 +15,7 @@ use super::gateway::WrittenRoute;
 use super::istio::destination::WrittenDestinationRule;
 use super::value::Value;
 use super::yaml::Part;
+use crate::model::ObjectKey;
 use crate::routing::{DestinationRule, HttpRoute};
 
 /// The beginning of every document, whatever else is in it.
@@ -33,28 +33,11 @@ struct HeadMetadata {
     namespace: Option<Value<String>>,
 }
 
-/// Which resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResourceKey {
-    /// `kind`.
-    pub kind: String,
-    /// `metadata.namespace`.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-}
-
-impl fmt::Display for ResourceKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}/{}", self.kind, self.namespace, self.name)
-    }
-}
-
 /// A document that is no valid resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Which resource it was meant to be, if that could be read.
-    pub key: Option<ResourceKey>,
+    pub key: Option<ObjectKey>,
     /// File, place, field, what was expected and what was found.
     pub message: String,
     /// Whether its last good version, or what else came from its file, is in force.
@@ -65,7 +48,7 @@ pub struct Rejected {
 /// A resource in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
-    key: ResourceKey,
+    key: ObjectKey,
     file: PathBuf,
     resource: Resource,
 }
@@ -156,13 +139,13 @@ impl Resources {
         }
     }
 
-    fn reject(&mut self, file: &Path, key: Option<ResourceKey>, error: &ConfigError) {
+    fn reject(&mut self, file: &Path, key: Option<ObjectKey>, error: &ConfigError) {
         let message = error.to_string();
         self.rejected.push(Rejected { key, message, kept: false, file: file.to_owned() });
     }
 
     /// Of two documents with one name the first counts.
-    fn expect_new(&self, key: Option<&ResourceKey>, head: &Head, part: Part<'_>) -> Result<(), ConfigError> {
+    fn expect_new(&self, key: Option<&ObjectKey>, head: &Head, part: Part<'_>) -> Result<(), ConfigError> {
         match self.known.iter().find(|known| Some(&known.key) == key) {
             None => Ok(()),
             Some(other) => {
@@ -179,11 +162,11 @@ impl Resources {
 
 impl Head {
     /// Which resource it is, if it has both names.
-    fn key(&self) -> Option<ResourceKey> {
+    fn key(&self) -> Option<ObjectKey> {
         let metadata = self.metadata.as_ref()?;
         let (Value(namespace), Value(name)) = (metadata.namespace.as_ref()?, metadata.name.as_ref()?);
         let Value(kind) = &self.kind.value;
-        Some(ResourceKey { kind: kind.clone(), namespace: namespace.clone(), name: name.clone() })
+        Some(ObjectKey::new(kind, namespace, name))
     }
 
     /// Reads the whole document as what its kind says.

@@ -11,11 +11,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use super::Settings;
 use super::contact::Meaning;
 use super::pace::Retry;
 use super::server::Server;
-use super::{ObjectKey, Settings};
-use crate::model::{PodKey, Pods};
+use crate::model::{ObjectKey, PodKey, Pods};
 use writing::Writer;
 
 /// Something to tell the cluster. Telling the same again changes nothing.

@@ -11,7 +11,8 @@ use tracing::info;
 use super::follow::{Following, Set, UnknownKind, follow};
 use super::loose::{Kind, Loose};
 use super::server::Server;
-use super::{Interest, Object, ObjectKey};
+use super::{Interest, Object};
+use crate::model::ObjectKey;
 
 /// What matters for those who are served: read from their own namespaces and the root namespace.
 const FOR_WORKLOADS: [Kind; 2] = [

@@ -9,12 +9,11 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::super::ObjectKey;
 use super::super::loose::{EVENTS, Loose, PODS};
 use super::super::resources::kind_named;
 use super::super::server::{Failure, Server};
 use super::News;
-use crate::model::{PodKey, Pods};
+use crate::model::{ObjectKey, PodKey, Pods};
 
 /// Who says so, in the fields that ask for it.
 const CONTROLLER: &str = "sidestep.io/node";

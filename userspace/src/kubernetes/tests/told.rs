@@ -2,9 +2,9 @@
 
 use sidestep_tests::api::Fault;
 
-use super::super::{News, ObjectKey};
+use super::super::News;
 use super::*;
-use crate::model::PodKey;
+use crate::model::{ObjectKey, PodKey};
 
 async fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let waiting = async {
