@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::istio;
-use super::resources::{Rejected, Resources};
+use super::resources::{Rejected, Resources, Ungranted};
 use crate::model::ObjectKey;
 use crate::policy::{Authorization, MutualTls, Subject};
 
@@ -43,7 +43,7 @@ impl Cluster {
     #[must_use]
     pub fn read<'a>(objects: impl IntoIterator<Item = ClusterObject<'a>>, before: &Self) -> Self {
         let mut policies = istio::Held::default();
-        let mut resources = Resources::default();
+        let mut resources = Resources::of_cluster();
         for object in objects {
             let ClusterObject { kind, namespace, name, json } = object;
             // What stands for a file in messages.
@@ -68,6 +68,12 @@ impl Cluster {
     #[must_use]
     pub const fn resources(&self) -> &Resources {
         &self.resources
+    }
+
+    /// The routes that lead where they may not.
+    #[must_use]
+    pub fn ungranted(&self) -> Vec<Ungranted> {
+        self.resources.ungranted()
     }
 
     /// Every object that is not in force as it is written, and why.

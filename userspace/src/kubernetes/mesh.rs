@@ -26,6 +26,8 @@ pub struct Mesh {
     /// Namespaces whose resources have all been listed at least once, those of the root namespace too: only of these is it
     /// known that a policy that is not in here does not exist.
     pub settled: BTreeSet<String>,
+    /// Namespaces whose ReferenceGrants have all been listed at least once.
+    pub granting: BTreeSet<String>,
 }
 
 /// What the node needs to know the resources of.

@@ -52,6 +52,8 @@ pub enum News {
         generation: i64,
         /// What is wrong with it, for people.
         honoured: Result<(), String>,
+        /// Of a route: whether it may lead where it does, or what is wrong with that; nothing where that is not known.
+        permitted: Option<Result<(), String>>,
     },
 }
 

@@ -57,10 +57,18 @@ impl Known {
     /// How every resource stands.
     pub(super) fn conditions(&self) -> impl Iterator<Item = News> {
         let mut rejected: BTreeMap<_, _> = self.cluster.rejected().collect();
+        let ungranted =
+            self.cluster.ungranted().into_iter().map(|ungranted| (ungranted.key.clone(), ungranted));
+        let mut ungranted: BTreeMap<_, _> = ungranted.collect();
         self.mesh.resources.iter().map(move |(key, object)| News::Condition {
             key: key.clone(),
             generation: object.generation,
             honoured: rejected.remove(key).map_or(Ok(()), Err),
+            permitted: match ungranted.remove(key) {
+                None => Some(Ok(())),
+                // What a namespace grants is known only where somebody talks to it.
+                Some(of) => of.namespaces.is_subset(&self.mesh.granting).then_some(Err(of.message)),
+            },
         })
     }
 
