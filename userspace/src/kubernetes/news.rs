@@ -125,9 +125,20 @@ impl Desk {
             self.0.new.notify_one();
         }
     }
+
+    /// Takes one, even if it was told before.
+    pub(super) fn tell_again(&self, news: News) {
+        self.0.papers().forget(&news.topic());
+        self.tell(news);
+    }
 }
 
 impl Papers {
+    /// Forgets that something was told about this.
+    fn forget(&mut self, topic: &Topic) {
+        self.told.remove(topic);
+    }
+
     /// Takes news, unless nothing about them is new. Says whether somebody has something to do.
     fn take(&mut self, news: News) -> bool {
         let topic = news.topic();

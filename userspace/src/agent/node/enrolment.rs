@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::FutureExt;
@@ -14,7 +15,7 @@ use super::served::{Ended, Served, Started, Starting, Whereabouts};
 use super::{Event, Node, Standing};
 use crate::cni::{Attachment, AttachmentId, Detached, Refusal, RefusalKind};
 use crate::kubernetes::{Interest, News};
-use crate::model::Pod;
+use crate::model::{Pod, Pods};
 use crate::node::{Attach, Step, Wish};
 use crate::sys::namespace::NetworkNamespace;
 
@@ -29,6 +30,7 @@ impl Node {
         }
         let (pods, now) = (Arc::clone(&self.pods), self.now());
         self.mind(None);
+        self.keep_noted(&pods, now);
         for step in self.roster.look(&pods, now) {
             match step {
                 Step::Start(pod) => self.start(pod, Whereabouts::Unknown),
@@ -37,6 +39,17 @@ impl Node {
                     self.unenrolled.count_refused();
                     self.refuse(&pod, "EnrolmentRefused", why);
                 }
+            }
+        }
+    }
+
+    /// Has those pods say again that they are served from which somebody has taken that away.
+    fn keep_noted(&mut self, pods: &Pods, now: Duration) {
+        for served in self.served.values_mut() {
+            let shown = pods.pods.get(&served.pod.key).filter(|pod| pod.uid == served.pod.uid);
+            if shown.is_some_and(|pod| served.note.look(pod, now)) {
+                let (pod, uid) = (served.pod.key.clone(), served.pod.uid.clone());
+                self.feed.tell_again(News::Enrolled { pod, uid, enrolled: true });
             }
         }
     }

@@ -4,7 +4,7 @@ use sidestep_tests::api::Fault;
 
 use super::super::News;
 use super::*;
-use crate::model::{ObjectKey, PodKey};
+use crate::model::{ObjectKey, PodKey, Pods};
 
 async fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let waiting = async {
@@ -76,6 +76,43 @@ async fn a_pod_that_is_served_says_so_and_only_that_pod() {
     feed.tell(refused(&uid));
     api.asked("/events", 1);
     assert_eq!(note(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_was_taken_away_is_put_back_by_telling_it_again() {
+    let api = Harness::new();
+    let web = api.put(pod("web", "here", "10.0.0.1"));
+    let uid = web["metadata"]["uid"].as_str().unwrap().to_owned();
+    let feed = feed(&api).await;
+    let note = || {
+        let web = api.get("Pod", "shop", "web").unwrap();
+        web["metadata"]["annotations"]["sidestep.io/status"].as_str().map(str::to_owned)
+    };
+    let mut pods = feed.pods();
+    let shows = |says: bool| {
+        move |pods: &Pods| {
+            let web = pods.pods.get(&PodKey::new("shop", "web"));
+            web.is_some_and(|web| web.annotations.contains_key("sidestep.io/status") == says)
+        }
+    };
+    let news = News::Enrolled { pod: PodKey::new("shop", "web"), uid, enrolled: true };
+    feed.tell(news.clone());
+    until("it says so", &mut pods, shows(true)).await;
+    api.put(web);
+    until("it does not say so any more", &mut pods, shows(false)).await;
+    feed.tell(news.clone());
+    feed.tell(refused("u"));
+    api.asked("/events", 1);
+    assert_eq!(note(), None, "it was told already");
+    feed.tell_again(news.clone());
+    until("it says so again", &mut pods, shows(true)).await;
+    feed.tell(refused("v"));
+    api.asked("/events", 2);
+    let before = writes(&api);
+    feed.tell_again(news);
+    feed.tell(refused("w"));
+    api.asked("/events", 3);
+    assert_eq!(writes(&api), before + 1, "what stands as it should is not written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
