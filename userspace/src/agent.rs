@@ -14,6 +14,7 @@
 //! - `local`: what they say of themselves to whoever runs them
 //! - `asking`: how a command asks a process there
 //! - `logging`: what a process logs on standard error
+//! - `moment`: how far away a time is
 //! - `observing`: what is told of it: access log, metrics, readiness, certificates
 
 mod admission;
@@ -37,6 +38,7 @@ mod lint;
 mod listeners;
 mod local;
 mod logging;
+mod moment;
 mod node;
 mod observing;
 mod refusals;
@@ -59,6 +61,7 @@ use tokio::runtime::Builder;
 use crate::cli::{Cli, Command, EXIT_CONFIG, PolicyCommand};
 use crate::cni;
 use crate::config::ConfigError;
+use crate::lasting;
 
 /// Does what the command line asks for.
 #[must_use]
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|program| cni::plugin::is_called(&program)) {
         return cni::plugin::main();
     }
+    lasting::count_all();
     let cli = Cli::parse();
     logging::begin(cli.log_filter());
     match perform(cli.command) {

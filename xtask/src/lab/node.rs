@@ -139,11 +139,15 @@ impl<'lab> Node<'lab> {
     pub(crate) fn pause(&self, pod: &Pod) -> Result<Program> {
         let mut pause = pod.app("sleep");
         pause.arg("infinity");
-        Program::start(
-            &format!("the first process of {}", pod.name()),
-            pause,
-            self.lab.file(&format!("{}.pause.log", pod.name())),
-        )
+        let name = format!("the first process of {}", pod.name());
+        let mut program = Program::start(&name, pause, self.lab.file(&format!("{}.pause.log", pod.name())))?;
+        // It joins the cgroup first and then the namespace.
+        let comm = format!("/proc/{}/comm", program.pid());
+        self.lab.patience().until(&format!("{name} to be there"), || {
+            program.check()?;
+            Ok(fs::read_to_string(&comm).is_ok_and(|comm| comm == "sleep\n").then_some(()))
+        })?;
+        Ok(program)
     }
 
     /// Starts the agent and waits until it is ready. `sections` are further ones of its configuration.
