@@ -37,8 +37,8 @@ pub(super) struct Laptop {
 }
 
 impl Laptop {
-    /// A laptop whose working directory holds `deploy/`, a `sidestep.yaml`, and what the README says of policies: a file of
-    /// them and the configuration of a workload that is held to it.
+    /// A laptop whose working directory holds `deploy/`, a `sidestep.yaml`, a manifest, and what the README says of policies: a
+    /// file of them and the configuration of a workload that is held to it.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -64,6 +64,7 @@ impl Laptop {
         link(&shipped("deploy"), &at("deploy"));
         let readme = shipped("README.md");
         write(&at("policies.yaml"), &block_fenced(&readme, "yaml policies"));
+        write(&at("shop.yaml"), &block_fenced(&readme, "yaml deployment"));
         let guarded = block_fenced(&readme, "yaml guarded")
             .replace("/etc/sidestep", &home.path().display().to_string());
         write(&at("orders.yaml"), &guarded);
