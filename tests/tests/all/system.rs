@@ -18,16 +18,10 @@ mod operate;
 mod podman;
 mod policy;
 mod readme;
-mod rootfs;
 mod server;
 mod telemetry;
 mod walk;
 mod web;
 mod wire;
 
-use std::path::{Path, PathBuf};
-
-/// A file of the checkout that people use as it is.
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
-}
+use sidestep_tests::sidestep::shipped;
