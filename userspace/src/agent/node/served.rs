@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::datapath::NodeStage;
 use crate::kubernetes::Feed;
 use crate::model::Pod;
+use crate::node::Note;
 use crate::sys::namespace::NetworkNamespace;
 
 /// Pods that are started at once: the work is mostly the kernel's verifier, on one core each.
@@ -32,6 +33,8 @@ pub(super) struct Served {
     pub(super) serving: Serving,
     /// The number of its network namespace.
     pub(super) network: u64,
+    /// Whether it says so at the API server.
+    pub(super) note: Note,
     /// By which name the runtime knows it, if it told.
     pub(super) attachment: Option<(AttachmentId, String)>,
 }
@@ -116,6 +119,7 @@ impl Starting {
             pod,
             serving,
             network: network.inode().context("look at the pod's namespace")?,
+            note: Note::default(),
             attachment,
         })
     }
