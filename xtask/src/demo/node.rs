@@ -9,9 +9,7 @@ mod scene;
 
 use anyhow::{Result, bail};
 
-use self::claims::{
-    captured, left_alone, plugin_installed, policy_enforced, replaced, request, tunnelled, uninstalled,
-};
+use self::claims::{captured, left_alone, plugin_installed, policy_enforced, replaced, request, uninstalled};
 use self::scene::Scene;
 use super::story::{Story, observed};
 use super::tap::Tap;
@@ -58,7 +56,6 @@ pub(super) fn tell(story: &mut Story, lab: &Lab) -> Result<()> {
     let tap = Tap::on(lab, std::process::Command::new("tcpdump"), scene.runtime.bridge(), "node")?;
     request(story, &scene, &agent, &web, &db);
     super::tunnel::all_encrypted(story, tap.end(), &[claims::SHOWN, scene::GREETING]);
-    story.claim("the connection between them was the agent's tunnel", tunnelled(&agent, &web, &db));
 
     lab.patience().check()?;
     story.step("An AuthorizationPolicy of the cluster: web may GET /open of db");

@@ -111,13 +111,13 @@ fn tree(out: &Access, inn: &Access) -> Result<String> {
     let word =
         |line: &Access, key: &str| line.more.get(key).and_then(|it| it.as_str()).unwrap_or("?").to_owned();
     let mut parent = SPAN.to_owned();
-    let mut drawn = vec![format!("trace {TRACE}"), format!("└─ wget           span {parent}")];
+    let mut drawn = vec![format!("trace {TRACE}"), format!("└─ wget             span {parent}")];
     for (line, who) in [(out, "   └─ web outbound"), (inn, "      └─ db inbound")] {
         ensure!(line.trace_id.as_deref() == Some(TRACE), "expected the trace {TRACE}, found {line:?}");
         let found = word(line, "parent_span_id");
         ensure!(found == parent, "expected the parent {parent}, found {line:?}");
         parent = word(line, "span_id");
-        drawn.push(format!("{who:<18}span {parent}"));
+        drawn.push(format!("{who:<20}span {parent}"));
     }
     Ok(drawn.join("\n"))
 }
@@ -128,14 +128,6 @@ fn told_nginx(scene: &Scene, web: &Running, db: &Running, inn: &Access) -> Resul
     let printed = scene.printed(db)?;
     ensure!(printed.contains(&expected), "expected {expected:?}, found {printed:?}");
     Ok(expected)
-}
-
-/// That what carried the request was a tunnel.
-pub(super) fn tunnelled(agent: &Agent<'_>, web: &Running, db: &Running) -> Result<String> {
-    let line = observed(|| logged(agent, web, "outbound", SHOWN))?;
-    ensure!(line.upstream.is_some(), "expected where it went, found {line:?}");
-    ensure!(line.original_destination == Some(db.app()), "expected {}, found {line:?}", db.app());
-    Ok(format!("{} asked for {}, answered by {}", web.workload(), db.app(), identity("db")))
 }
 
 /// What a policy of the cluster does, as soon as it is there.
@@ -180,7 +172,7 @@ pub(super) fn policy_enforced(
             refused.more.get("policy").unwrap_or(&json!(null))
         )
     });
-    story.claim("and db's log names the policy", line);
+    story.claim("and db's log says so: no rule lets it in", line);
     let answered = ask(OPEN).and_then(|said| {
         ensure!(said.contains(GREETING), "expected {GREETING:?}, found {said:?}");
         Ok(String::new())
@@ -218,6 +210,7 @@ pub(super) fn replaced<'scene>(
         let asked = asked.join().map_err(|_| anyhow::anyhow!("the asking thread has gone"))?;
         Ok((agent?, asked))
     })?;
+    drop(old);
     story.claim("the new agent serves both pods, and the old one ends", Ok(String::new()));
     let outcome = asked.and_then(|said| {
         let failed = said.lines().filter(|line| *line == "failed").count();

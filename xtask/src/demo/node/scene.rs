@@ -94,6 +94,8 @@ impl Scene {
         self.node.api.put(object.clone());
         self.runtime.name_pods_in(NAMESPACE);
         let address = self.runtime.start(name, &pod, line);
+        // The agent has written to it meanwhile.
+        let mut object = self.node.api.get("Pod", NAMESPACE, name).unwrap_or(object);
         object["status"] = json!({ "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }] });
         self.node.api.put(object);
         Running { name: name.to_owned(), address, pod }
