@@ -1,5 +1,5 @@
 //! Where the README's commands run: a machine with `sidestep` in its `PATH`, somebody at example.com, and a file system
-//! of BPF of its own, so that `cleanup` without a name meets nobody else's pins.
+//! of BPF and a directory of sockets of its own, so that commands without a name meet nobody else's pins and instances.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -24,6 +24,8 @@ set -eu
 mount --bind "$HOME/hosts" /etc/hosts
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs tmpfs /dev/shm
+mkdir -p -m 700 "$HOME/run" /run/sidestep
+mount --bind "$HOME/run" /run/sidestep
 cd "$HOME"
 "#;
 
