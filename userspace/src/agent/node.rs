@@ -323,8 +323,9 @@ impl Node {
         if self.roster.next_due().is_some_and(|due| due <= self.now()) {
             self.look();
         }
-        if self.standing == Standing::Serving && self.pods.listed && self.readiness.state() == State::Starting
-        {
+        // Who is ready has taken over what is to be taken over: then the agent before us is told to go.
+        let stands = self.pods.listed && self.roster.is_settled();
+        if self.standing == Standing::Serving && stands && self.readiness.state() == State::Starting {
             self.readiness.set(State::Ready);
             if let Err(error) = text::give_back() {
                 tracing::debug!(%error, "what only the start needed stays resident");

@@ -198,6 +198,12 @@ impl Roster {
         }
     }
 
+    /// Whether of every pod it is known whether it can be served.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.entries.values().all(|entry| entry.stand != Stand::Starting)
+    }
+
     /// When something is to be tried again, if anything is.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
@@ -302,6 +308,19 @@ mod tests {
         }
         roster.started("1", true, now);
         assert_eq!(roster.next_due(), None);
+    }
+
+    #[test]
+    fn it_is_settled_when_every_start_has_gone_well_or_not() {
+        let mut roster = Roster::new(Unsaid::Leave);
+        let (web, db) = (pod("web", "1", "enabled"), pod("db", "2", "enabled"));
+        assert!(roster.is_settled());
+        roster.look(&pods(&[&web, &db]), NOW);
+        assert!(!roster.is_settled());
+        roster.started("1", true, NOW);
+        assert!(!roster.is_settled());
+        roster.started("2", false, NOW);
+        assert!(roster.is_settled());
     }
 
     #[test]
