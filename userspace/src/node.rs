@@ -10,5 +10,5 @@
 mod roster;
 mod wish;
 
-pub use roster::{Attach, Roster, Step};
+pub use roster::{Attach, Roster, Step, When};
 pub use wish::{Unsaid, Wish, wish};
