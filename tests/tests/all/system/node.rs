@@ -1,6 +1,8 @@
 //! The agent of a node in daily life: what people run as workloads, upgrades under load, pods that come and go in bad order,
 //! those who mean ill, and what it tells of itself.
 
+mod endings;
+mod hostile;
 mod operate;
 mod replaced;
 mod workloads;
