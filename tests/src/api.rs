@@ -58,7 +58,16 @@ impl Api {
     /// When it cannot listen there.
     #[must_use]
     pub fn inside(namespace: &Namespace, address: SocketAddr) -> Self {
-        Self::start(Some(namespace.path()), address)
+        Self::within(&namespace.path(), address)
+    }
+
+    /// One that listens inside the namespace that a file stands for, whoever made it.
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    #[must_use]
+    pub fn within(namespace: &Path, address: SocketAddr) -> Self {
+        Self::start(Some(namespace.to_owned()), address)
     }
 
     fn start(namespace: Option<PathBuf>, address: SocketAddr) -> Self {

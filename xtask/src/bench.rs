@@ -14,6 +14,7 @@ mod growth;
 mod hop;
 mod machine;
 mod mode;
+mod node;
 mod observing;
 mod pair;
 mod policies;
@@ -30,12 +31,15 @@ mod target;
 mod way;
 mod work;
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 
 use self::flags::Measurement;
 use self::growth::connections::{self, Connections};
 use self::growth::workloads::{self, Workloads};
 use self::machine::Machine;
+use self::node::NodeFigures;
 use self::observing::Observing;
 use self::policies::Policies;
 use self::prefixes::Prefixes;
@@ -62,9 +66,14 @@ pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
     lab::require_root("bench")?;
     // What it cannot get is said by the modes that miss it.
     setup::prepare_bench(workspace)?;
-    build_ebpf::run(workspace, &build_ebpf::Flags::default())?;
-    // What ships: the static release binary.
-    let sidestep = build::sidestep(workspace, Profile::Release, Linkage::Static(Arch::host()?))?;
+    let sidestep = match &flags.binary {
+        Some(built) => fs::canonicalize(built).with_context(|| format!("find {}", built.display()))?,
+        None => {
+            build_ebpf::run(workspace, &build_ebpf::Flags::default())?;
+            // What ships: the static release binary.
+            build::sidestep(workspace, Profile::Release, Linkage::Static(Arch::host()?))?
+        }
+    };
     let plan = flags.plan(Cores::of_this_machine()?);
     let machine = Machine::look(workspace, &sidestep);
     let lab = Lab::open("sidestep-bench", sidestep)?;
@@ -94,6 +103,7 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
         Measurement::Prefixes,
         Measurement::Policies,
         Measurement::Workloads,
+        Measurement::Node,
         Measurement::Connections,
         Measurement::Memory,
         Measurement::Ports,
@@ -140,6 +150,16 @@ fn measure(lab: &Lab, flags: &Flags, report: &mut Report) -> Result<()> {
         report.notes.extend(report.workloads.iter().flat_map(|it| it.notes.iter().cloned()));
         report.curves.extend(report.workloads.iter().flat_map(Workloads::curves));
         report.targets.extend(target::of_workloads(report.workloads.as_ref()));
+        progress.step();
+    }
+    if flags.measures(Measurement::Node) {
+        progress.phase("one agent for all pods");
+        let measured = node::measure(lab, extent, report.plan.rounds, cores);
+        report.node = report.unless_failed(lab, "the agent of a node", measured)?;
+        report.sections.extend(report.node.iter().flat_map(NodeFigures::tables));
+        report.notes.extend(report.node.iter().flat_map(|it| it.notes.iter().cloned()));
+        report.curves.extend(report.node.iter().flat_map(NodeFigures::curves));
+        report.targets.extend(target::of_node(report.node.as_ref()));
         progress.step();
     }
     if flags.measures(Measurement::Connections) {

@@ -24,6 +24,9 @@ pub(crate) struct Flags {
     /// Only these measurements
     #[arg(long, value_enum, value_name = "NAME", num_args = 1..)]
     only: Vec<Measurement>,
+    /// Measure this binary instead of building the one of this checkout
+    #[arg(long, value_name = "FILE")]
+    pub(super) binary: Option<PathBuf>,
     /// Where to put report.json, report.md, report.html and the charts [default: target/bench]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
@@ -62,6 +65,8 @@ pub(super) enum Measurement {
     Policies,
     /// One workload beside up to 250 others
     Workloads,
+    /// One agent that serves up to 250 pods, and a second one that takes them over
+    Node,
     /// Further connections beside up to 8,000 that stand
     Connections,
     /// What a sidecar weighs
@@ -162,7 +167,8 @@ mod tests {
     use super::*;
 
     fn plan(only: &[Measurement]) -> Plan {
-        let flags = Flags { quick: true, smoke: false, rounds: None, only: only.to_vec(), out: None };
+        let flags =
+            Flags { quick: true, smoke: false, rounds: None, only: only.to_vec(), binary: None, out: None };
         flags.plan(Cores::of_this_machine().unwrap())
     }
 

@@ -7,7 +7,7 @@
 pub(crate) mod connections;
 pub(crate) mod kernel_memory;
 pub(crate) mod ladder;
-mod line;
+pub(crate) mod line;
 mod node;
 pub(crate) mod workloads;
 

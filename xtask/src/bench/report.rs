@@ -25,6 +25,7 @@ use super::growth::connections::Connections;
 use super::growth::workloads::Workloads;
 use super::hop::Hop;
 use super::machine::Machine;
+use super::node::NodeFigures;
 use super::observing::Observing;
 use super::policies::Policies;
 use super::prefixes::Prefixes;
@@ -47,6 +48,7 @@ pub(crate) struct Report {
     pub(crate) crowd: Option<Crowd>,
     pub(crate) workloads: Option<Workloads>,
     pub(crate) connections: Option<Connections>,
+    pub(crate) node: Option<NodeFigures>,
     pub(crate) hop: Option<Hop>,
     pub(crate) streams: Option<Streams>,
     pub(crate) observing: Option<Observing>,
@@ -70,6 +72,7 @@ impl Report {
             crowd: None,
             workloads: None,
             connections: None,
+            node: None,
             hop: None,
             streams: None,
             observing: None,
@@ -148,6 +151,7 @@ impl Report {
             "memory": self.crowd,
             "workloads": self.workloads,
             "connections": self.connections,
+            "node": self.node,
             "curves": self.curves,
             "hop": self.hop,
             "streams": self.streams,

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::lab::peer::pin;
@@ -127,12 +127,22 @@ impl Seating {
 
 /// Moves every thread of a running process to a core; threads it starts later follow.
 pub(crate) fn seat(process: Pid, core: usize) -> Result<()> {
+    each_thread(process, |thread| pin(thread, core))
+}
+
+/// Lets every thread of a running process run wherever this one may.
+pub(crate) fn unseat(process: Pid) -> Result<()> {
+    let cores = sched_getaffinity(Pid::from_raw(0)).context("ask for the cores of this process")?;
+    each_thread(process, |thread| sched_setaffinity(thread, &cores).context("run on every core"))
+}
+
+fn each_thread(process: Pid, act: impl Fn(Pid) -> Result<()>) -> Result<()> {
     let directory = format!("/proc/{process}/task");
     let threads = fs::read_dir(&directory).with_context(|| format!("read {directory}"))?;
     for thread in threads.flatten() {
         let name = thread.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
-        match pin(Pid::from_raw(number.with_context(|| format!("read the thread id {name:?}"))?), core) {
+        match act(Pid::from_raw(number.with_context(|| format!("read the thread id {name:?}"))?)) {
             // It has ended since the directory was read, as a server's threads do with their connections.
             Err(error) if error.downcast_ref() == Some(&Errno::ESRCH) => {}
             outcome => outcome?,

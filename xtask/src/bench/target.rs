@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::crowd::{CONNECTIONS, Crowd, FEW_PORTS, WITH_FEW_PORTS};
 use super::growth::connections::Connections;
 use super::growth::workloads::{MOST, Workloads};
+use super::node::{self, NodeFigures};
 use super::policies::{self, Policies};
 use super::prefixes::{FEW, MANY, Prefixes};
 use super::spread::Spread;
@@ -61,6 +62,8 @@ pub(crate) enum Unit {
     Kibibytes,
     /// Connections at one time.
     Connections,
+    /// Things that are counted: descriptors, maps, threads.
+    Objects,
 }
 
 /// Whether a promise was kept.
@@ -120,7 +123,7 @@ impl Target {
             Unit::Milliseconds => format!("{figure:.0} ms"),
             Unit::Megabytes => format!("{figure:.1} MB"),
             Unit::Kibibytes => format!("{figure:.1} KiB"),
-            Unit::Connections => format!("{figure:.0}"),
+            Unit::Connections | Unit::Objects => format!("{figure:.0}"),
         }
     }
 }
@@ -166,6 +169,29 @@ pub(crate) fn of_workloads(workloads: Option<&Workloads>) -> Vec<Target> {
     vec![
         target("connect", workloads.and_then(Workloads::connect_ratio)),
         target("ping-pong", workloads.and_then(Workloads::ping_pong_ratio)),
+    ]
+}
+
+/// The promises about the agent of a node.
+pub(crate) fn of_node(node: Option<&NodeFigures>) -> Vec<Target> {
+    let target = |what: &str, limit, unit, of: fn(&NodeFigures) -> Option<Spread>| {
+        Target::at_most(format!("{what}, {} pods on the node", node::MOST), limit, unit, node.and_then(of))
+    };
+    vec![
+        target("the agent idle, resident", 60.0, Unit::Megabytes, NodeFigures::resident),
+        target("each further pod, resident in the agent", 0.2, Unit::Megabytes, NodeFigures::each),
+        target("from told of a pod to serving it", 50.0, Unit::Milliseconds, NodeFigures::start),
+        target("ADD of the CNI plugin, p99", 30.0, Unit::Milliseconds, NodeFigures::add_p99),
+        target("connect, over that of a pod alone", 1.10, Unit::Times, NodeFigures::connect_ratio),
+        target(
+            &format!("{} pods a minute come and go: objects that stay", node::PER_MINUTE),
+            0.0,
+            Unit::Objects,
+            NodeFigures::leaked_objects,
+        ),
+        target("memory that stays of them", 1.0, Unit::Megabytes, NodeFigures::leaked_memory),
+        target("take-over by a second agent", 2000.0, Unit::Milliseconds, NodeFigures::takeover),
+        target("connections not answered meanwhile", 0.0, Unit::Connections, NodeFigures::refused),
     ]
 }
 
@@ -233,6 +259,7 @@ mod tests {
         let growth = of_workloads(None)
             .into_iter()
             .chain(of_connections(None))
+            .chain(of_node(None))
             .chain(of_streams(None))
             .chain(of_observing(None));
         let mut targets =

@@ -11,6 +11,7 @@ mod crowd;
 mod effort;
 mod http;
 mod http2;
+mod insist;
 mod latencies;
 mod many;
 mod poller;
@@ -33,6 +34,7 @@ use nix::unistd::Pid;
 pub(crate) use account::{Account, nanoseconds};
 pub(crate) use answer::Answer;
 pub(crate) use crowd::standing;
+pub(crate) use insist::Tally;
 pub(crate) use latencies::Latencies;
 pub(crate) use service::Service;
 
@@ -70,6 +72,13 @@ enum Part {
     Collect { listen: Vec<SocketAddr> },
     /// Open connections, exchange one message on each, say so, keep them for ever
     Hold { count: usize, to: Vec<SocketAddr> },
+    /// Connect, ask, read the answer, close, again and again whatever becomes of it, and say what became of it all
+    Insist {
+        to: SocketAddr,
+        /// Between two connections
+        #[arg(long)]
+        pause: humantime::Duration,
+    },
     #[command(flatten)]
     Client(Client),
 }
@@ -141,6 +150,7 @@ pub(crate) fn play(flags: Flags) -> Result<()> {
         Part::Serve { listen } => server::serve(&listen),
         Part::Collect { listen } => crowd::collect(&listen),
         Part::Hold { count, to } => crowd::hold(count, &to),
+        Part::Insist { to, pause } => insist::insist(to, pause.into()),
         Part::Client(client) => client.measure(flags.within.map(Into::into))?.print(),
     }
 }

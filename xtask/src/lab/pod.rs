@@ -1,5 +1,5 @@
-//! A pod as a container runtime makes it: a network namespace, a pod-level cgroup, a cgroup below that for the app and
-//! one for the sidecar.
+//! A pod as a container runtime makes it: a network namespace, a pod-level cgroup named after the pod's uid, a cgroup
+//! below that for the app and one for the sidecar.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
@@ -109,8 +110,10 @@ fn addresses([v4, v6]: [&str; 2]) -> Result<[IpAddr; 2]> {
 #[derive(Debug)]
 pub(crate) struct Pod {
     name: String,
+    uid: String,
     // Before the namespace: what runs inside goes first.
-    cgroup: Cgroup,
+    _above: Cgroup,
+    cgroup: PathBuf,
     app: PathBuf,
     sidecar: PathBuf,
     namespace: Namespace,
@@ -127,6 +130,15 @@ impl Pod {
         Ok(pod)
     }
 
+    /// The same, one of many: each has an address of its own.
+    pub(crate) fn one_of_many(lab: &Lab, role: &str, number: u16) -> Result<Self> {
+        let [high, low] = (number + 1).to_be_bytes();
+        let own = [format!("10.80.{high}.{low}"), format!("fd80::{high:x}:{low:x}")];
+        let pod = Self::create(lab.name(role), own.each_ref().map(String::as_str))?;
+        pod.namespace.ip(&["route", "add", "local", &own[0], "dev", "lo"])?;
+        Ok(pod)
+    }
+
     fn create(name: String, own: [&str; 2]) -> Result<Self> {
         let addresses = addresses(own)?;
         let namespace = Namespace::create(name.clone())?;
@@ -137,9 +149,12 @@ impl Pod {
         // A client that opens and closes connections all the time needs its ports back.
         namespace.set_parameter(LOCAL_PORTS, "1024 65535")?;
         namespace.set_parameter("net/ipv4/tcp_tw_reuse", "1")?;
-        let cgroup = Cgroup::create(&name)?;
-        let (app, sidecar) = (cgroup.child("app")?, cgroup.child("sidecar")?);
-        Ok(Self { name, cgroup, app, sidecar, namespace, addresses })
+        let (above, uid) = (Cgroup::create(&name)?, uid());
+        // As the kubelet calls it, which is how the agent of a node finds it.
+        let level = format!("pod{uid}");
+        let cgroup = above.child(&level)?;
+        let [app, sidecar] = ["app", "sidecar"].map(|part| above.child(&format!("{level}/{part}")));
+        Ok(Self { name, uid, _above: above, cgroup, app: app?, sidecar: sidecar?, namespace, addresses })
     }
 
     /// Leaves the pod this many ports to connect from.
@@ -148,9 +163,19 @@ impl Pod {
         self.namespace.set_parameter(LOCAL_PORTS, &format!("{FIRST_OF_FEW} {last}"))
     }
 
-    /// What namespace and pod-level cgroup are called.
+    /// What its namespace is called, and the cgroup above the pod-level one.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What a kubelet would know it by.
+    pub(crate) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// The file that stands for its network namespace.
+    pub(crate) fn namespace(&self) -> PathBuf {
+        self.namespace.path()
     }
 
     /// What the product calls it.
@@ -167,7 +192,7 @@ impl Pod {
 
     /// The directory of the pod-level cgroup.
     pub(crate) fn cgroup(&self) -> &Path {
-        self.cgroup.path()
+        &self.cgroup
     }
 
     /// Its IPv4 address and its IPv6 address.
@@ -211,16 +236,28 @@ impl Pod {
         processes.collect()
     }
 
-    /// The shell joins the cgroup before it becomes the program, so that the pid stays and no socket is older than
-    /// the move. `nsenter` leaves /sys as it is, where `ip netns exec` would hide cgroups and pins.
     fn place(&self, cgroup: &Path, program: &OsStr) -> Command {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", r#"echo $$ >"$1/cgroup.procs" && shift && exec nsenter --net="$@""#, "sh"])
-            .arg(cgroup)
-            .arg(self.namespace.path())
-            .arg("--")
-            .arg(program);
-        command
+        place(cgroup, &self.namespace.path(), program)
     }
+}
+
+/// A command that will run `program` in a cgroup and a network namespace.
+///
+/// The shell joins the cgroup before it becomes the program, so that the pid stays and no socket is older than the move.
+/// `nsenter` leaves /sys as it is, where `ip netns exec` would hide cgroups and pins.
+pub(super) fn place(cgroup: &Path, namespace: &Path, program: &OsStr) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"echo $$ >"$1/cgroup.procs" && shift && exec nsenter --net="$@""#, "sh"])
+        .arg(cgroup)
+        .arg(namespace)
+        .arg("--")
+        .arg(program);
+    command
+}
+
+/// A uid that no other pod has.
+fn uid() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{:08x}-0000-4000-8000-{:012x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -1,6 +1,7 @@
 //! A program that runs for a while: started, watched, asked to end, and killed if it does not.
 
 use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -47,6 +48,23 @@ impl Program {
     /// What it has said so far.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    /// How many bytes it has said so far.
+    pub(super) fn said_bytes(&self) -> u64 {
+        fs::metadata(&self.output).map_or(0, |file| file.len())
+    }
+
+    /// What it has said after so many bytes.
+    pub(super) fn said_after(&self, bytes: u64) -> String {
+        let read = || {
+            let (mut file, mut text) = (File::open(&self.output)?, Vec::new());
+            file.seek(SeekFrom::Start(bytes))?;
+            file.read_to_end(&mut text)?;
+            Ok::<_, io::Error>(text)
+        };
+        // It may be in the midst of a character.
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
     }
 
     /// Fails, with its last words, if it does not run any more.
