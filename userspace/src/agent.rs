@@ -59,6 +59,7 @@ use tokio::runtime::Builder;
 use crate::cli::{Cli, Command, EXIT_CONFIG, PolicyCommand};
 use crate::cni;
 use crate::config::ConfigError;
+use crate::lasting;
 
 /// Does what the command line asks for.
 #[must_use]
@@ -67,6 +68,7 @@ pub fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|program| cni::plugin::is_called(&program)) {
         return cni::plugin::main();
     }
+    lasting::count_all();
     let cli = Cli::parse();
     logging::begin(cli.log_filter());
     match perform(cli.command) {

@@ -31,7 +31,7 @@ pub use cluster::{Cluster, ClusterObject};
 pub use error::{ConfigError, Place};
 pub use inbound::InboundPorts;
 pub use istio::{Finding, Lint, Weight, lint};
-pub use resources::{Rejected, ResourceKey, Resources};
+pub use resources::{Rejected, Resources, Ungranted};
 use serde::de::DeserializeOwned;
 pub use settings::{
     AccessLogSettings, AdminSettings, CaptureMode, CaptureSettings, CertificateSource, CniSettings, Enrol,

@@ -25,6 +25,6 @@ mod settings;
 mod tests;
 
 pub use feed::{Feed, Found};
-pub use mesh::{Interest, Mesh, Object, ObjectKey};
+pub use mesh::{Interest, Mesh, Object};
 pub use news::News;
 pub use settings::{Api, Settings};

@@ -19,6 +19,7 @@
 //! - [`inject`]: a pod's manifest with the sidecar in it
 //! - [`telemetry`]: access log, spans and metrics
 //! - [`admin`]: readiness, liveness and metrics over HTTP, and a Unix socket for whoever runs it
+//! - [`lasting`]: tasks that outlast a panic
 //! - [`sys`]: all unsafe code: system calls that no crate wraps
 //! - [`agent`]: the only wiring: `run`, `sidecar`, `capture`, `check`, `cleanup`
 //! - [`cli`]: the command line
@@ -44,6 +45,7 @@ pub mod datapath;
 pub mod identity;
 pub mod inject;
 pub mod kubernetes;
+pub mod lasting;
 pub mod model;
 pub mod netfilter;
 pub mod node;

@@ -5,10 +5,13 @@
 //!
 //! # Layout
 //! - `wish`: what a pod, its namespace and the node's file say together
+//! - `note`: whether a pod that is served still says so
 //! - `roster`: who is served, is about to be, or failed to be, and the next steps
 
+mod note;
 mod roster;
 mod wish;
 
+pub use note::Note;
 pub use roster::{Attach, Roster, Step, When};
 pub use wish::{Unsaid, Wish, wish};

@@ -14,6 +14,7 @@
 //! - `finding`: who is at an address that is not known yet
 //! - `facts`, `record`: what is known of it, and what is told in the end
 //! - `probing`: plain text that is let in for probes alone
+//! - `room`: what the instances of one process share
 //! - `route`, `balance`: where an outbound connection goes
 //! - `dial`: the second leg
 //! - `http`: connections whose requests are forwarded one by one
@@ -38,6 +39,7 @@ mod probing;
 mod reconsider;
 mod record;
 mod relay;
+mod room;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -59,6 +61,7 @@ pub use http::{HttpTerms, Looking, Routing};
 pub use instance::{Instance, Surroundings};
 pub use listening::Listening;
 pub use probing::{Permit, Probing};
+pub use room::Room;
 pub use route::{Neighbours, Unknown};
 pub use tunnel::tally::TunnelCounts;
 pub use tunnel::{Credentials, Tunnelling};

@@ -8,6 +8,7 @@
 //! - `name`: services as resources name them
 //! - `matching`: what a request has to look like
 //! - `filter`, `path_edit`: what is changed on the way
+//! - `grant`: which of them may lead to another namespace
 //! - `route`: one resource, its rules and where they lead
 //! - `table`: the rules of all resources by service, and which of them a request meets
 //! - `retry`, `budget`: whether a request is tried again
@@ -24,6 +25,7 @@ mod budget;
 mod destination;
 mod duration;
 mod filter;
+mod grant;
 mod matching;
 mod name;
 mod outlier;
@@ -38,6 +40,7 @@ pub use budget::Budget;
 pub use destination::{DestinationRule, Destinations, TrafficPolicy};
 pub use duration::parse_duration;
 pub use filter::{Filters, HeaderEdit, Mirror, Redirect, Rewrite, Scheme, Share};
+pub use grant::{Granted, ReferenceGrant};
 pub use matching::{HostPattern, Match, PathMatch, RequestView, path_value};
 pub use name::{Backing, ServiceName, ServiceRef, service_key};
 pub use outlier::{Outcome, OutlierPolicy, Outliers};

@@ -13,6 +13,7 @@ use crate::agent::listeners::{Listeners, Steering};
 use crate::agent::scope::{NOTHING_TO_CAPTURE, Scope};
 use crate::config::{CaptureMode, Config};
 use crate::datapath::{self, Counters, Datapath, Denials, Place, Stage};
+use crate::lasting::Panics;
 use crate::model::{ClientAddr, OriginalDst, Reason};
 use crate::proxy::Handoffs;
 use crate::sys::bpffs::Mounting;
@@ -35,9 +36,15 @@ pub(super) struct Prepared {
 
 impl Capture {
     /// Opens the listeners and brings everything into the kernel; captures nothing yet.
-    pub(super) fn prepare(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Prepared> {
+    /// What breaks of what follows changes from then on is counted.
+    pub(super) fn prepare(
+        config: &Config,
+        workload: &str,
+        scope: &Scope<'_>,
+        panics: &Arc<Panics>,
+    ) -> Result<Prepared> {
         match config.capture.mode {
-            CaptureMode::Ebpf => prepare_ebpf(config, workload, scope),
+            CaptureMode::Ebpf => prepare_ebpf(config, workload, scope, panics),
             CaptureMode::Iptables => prepare_iptables(config, scope),
             CaptureMode::None => Ok(Prepared {
                 capture: Self::None,
@@ -100,7 +107,12 @@ impl Capture {
     }
 }
 
-fn prepare_ebpf(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Prepared> {
+fn prepare_ebpf(
+    config: &Config,
+    workload: &str,
+    scope: &Scope<'_>,
+    panics: &Arc<Panics>,
+) -> Result<Prepared> {
     let network = scope.network();
     let listeners = || Listeners::open_outbound(Steering::Sockmap);
     let for_pod = || for_pod(listeners()?, config, Steering::Sockmap);
@@ -131,7 +143,7 @@ fn prepare_ebpf(config: &Config, workload: &str, scope: &Scope<'_>) -> Result<Pr
         Stage::Own => None,
         Stage::Shared(stage) => Some(stage.handoffs()),
     };
-    let capture = EbpfCapture::prepare(&scope.name(workload)?, mounting, stage, fixed)?;
+    let capture = EbpfCapture::prepare(&scope.name(workload)?, mounting, stage, fixed, panics)?;
     let handoffs = handoffs.map_or_else(|| capture.datapath(Datapath::handoffs), Ok)?;
     Ok(Prepared {
         listeners: Some(listeners),

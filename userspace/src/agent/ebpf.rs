@@ -19,6 +19,7 @@ use crate::agent::follower::Follower;
 use crate::agent::listeners::{Listeners, port};
 use crate::config::Config;
 use crate::datapath::{Datapath, Generation, Ownership, Pins, Place, Stage};
+use crate::lasting::{Lasting, Panics};
 use crate::model::{OnFailure, TUNNEL_PORT};
 use crate::policy::DenyWith;
 use crate::sys::addresses::{self, Sources};
@@ -125,6 +126,7 @@ impl EbpfCapture {
         mounting: Mounting,
         stage: Stage<'_>,
         fixed: Fixed,
+        panics: &Arc<Panics>,
     ) -> Result<Self> {
         // Subscribed before the list is read: a change between the two is not missed.
         let changes = fixed.network.visit(addresses::changes).flatten();
@@ -135,7 +137,8 @@ impl EbpfCapture {
         let state = Mutex::new(State { datapath, sources: Sources::default(), published: None });
         let kernel = Arc::new(Kernel { fixed, state });
         kernel.read_addresses()?;
-        let follower = Follower::spawn(|stop| follow_addresses(changes, Arc::clone(&kernel), stop));
+        let (followed, lasting) = (Arc::clone(&kernel), Lasting::new(panics));
+        let follower = Follower::spawn(|stop| keep_following(changes, followed, lasting, stop));
         Ok(Self { kernel, ownership, follower, trace, loss: Once::new() })
     }
 
@@ -289,17 +292,30 @@ fn publish(datapath: &mut Datapath, settings: Settings, config: &Config) -> Resu
     })
 }
 
-/// Keeps the own addresses in step with the namespace.
-async fn follow_addresses(changes: AsyncFd<OwnedFd>, kernel: Arc<Kernel>, mut stop: oneshot::Receiver<()>) {
+/// Keeps the own addresses in step with the namespace, whatever breaks.
+async fn keep_following(
+    changes: AsyncFd<OwnedFd>,
+    kernel: Arc<Kernel>,
+    mut lasting: Lasting,
+    mut stop: oneshot::Receiver<()>,
+) {
+    while lasting.attempt(follow_addresses(&changes, &kernel, &mut stop)).await.is_none() {}
+}
+
+async fn follow_addresses(
+    changes: &AsyncFd<OwnedFd>,
+    kernel: &Arc<Kernel>,
+    stop: &mut oneshot::Receiver<()>,
+) {
     let mut discarded = [0; 8192];
     let mut tidying = pin!(sleep(TIDYING));
     let mut tidy = false;
     loop {
         let mut ready = tokio::select! {
-            _ = &mut stop => return,
+            _ = &mut *stop => return,
             () = &mut tidying, if !tidy => {
                 tidy = true;
-                let kernel = Arc::clone(&kernel);
+                let kernel = Arc::clone(kernel);
                 let tidied = tokio::task::spawn_blocking(move || kernel.state().datapath.tidy()).await;
                 if let Err(error) = tidied.map_err(Into::into).flatten() {
                     tracing::warn!(error = format!("{error:#}"), "rules of the predecessor take up room");
@@ -312,9 +328,9 @@ async fn follow_addresses(changes: AsyncFd<OwnedFd>, kernel: Arc<Kernel>, mut st
             },
         };
         // What changed does not matter: the whole list is read again.
-        while nix::unistd::read(&changes, &mut discarded).is_ok_and(|length| length > 0) {}
+        while nix::unistd::read(changes, &mut discarded).is_ok_and(|length| length > 0) {}
         ready.clear_ready();
-        let kernel = Arc::clone(&kernel);
+        let kernel = Arc::clone(kernel);
         // Writing all rules again takes a while; the relay goes on meanwhile.
         let written = tokio::task::spawn_blocking(move || kernel.read_addresses()).await;
         if let Err(error) = written.map_err(Into::into).flatten() {

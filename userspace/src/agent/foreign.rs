@@ -21,6 +21,7 @@ use crate::agent::sidecar::Stop;
 use crate::cli::{CaptureArgs, ForeignProxy};
 use crate::config::{CaptureMode, Config, Watch, watch};
 use crate::datapath::{Datapath, Place, Stage};
+use crate::lasting::Panics;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::foreign::{Family, Listener, Reach, listener, listening_inode};
 use crate::sys::namespace::NetworkNamespace;
@@ -53,11 +54,13 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
         ears = Ears::of(proxy) => ears?,
         () = stop.told() => return Ok(()),
     };
-    let (capture, exempt) = begin(&config, &workload, proxy, &ears)?;
+    let panics = Panics::of("follower");
+    telemetry.add_source(Arc::new(observing::panics_of(&panics)));
+    let (capture, exempt) = begin(&config, &workload, proxy, &ears, &panics)?;
     let counters = capture.datapath(Datapath::counters)?;
     let gate = Arc::new(Gate::new(&config)?);
     let denials =
-        observing::observe_kernel(&telemetry, counters, capture.datapath(Datapath::denials)?, &gate);
+        observing::observe_kernel(&telemetry, counters, capture.datapath(Datapath::denials)?, &gate, &panics);
     readiness.set(State::Ready);
     tracing::info!(proxy = ears.outbound.pid, "capturing");
     // Held any longer, the proxy's listeners would outlive the proxy, and connections would wait in them for nobody.
@@ -75,7 +78,13 @@ pub(super) async fn steer(args: CaptureArgs) -> Result<()> {
 }
 
 /// Captures for a proxy that listens; the cgroup is the one that is exempt.
-fn begin(config: &Config, workload: &str, proxy: ForeignProxy, ears: &Ears) -> Result<(EbpfCapture, Cgroup)> {
+fn begin(
+    config: &Config,
+    workload: &str,
+    proxy: ForeignProxy,
+    ears: &Ears,
+    panics: &Arc<Panics>,
+) -> Result<(EbpfCapture, Cgroup)> {
     let pod = Pod::find(config)?;
     let exempt = ears.cgroup(config, &pod)?;
     let fixed = Fixed {
@@ -85,7 +94,7 @@ fn begin(config: &Config, workload: &str, proxy: ForeignProxy, ears: &Ears) -> R
         network: NetworkNamespace::own(),
     };
     let mounting = ebpf::mounting(config.capture.on_failure);
-    let capture = EbpfCapture::prepare(&pod.pins_name(workload)?, mounting, Stage::Own, fixed)?;
+    let capture = EbpfCapture::prepare(&pod.pins_name(workload)?, mounting, Stage::Own, fixed, panics)?;
     let place = Place {
         workload: pod.workload.open()?,
         handoff: pod.workload.open()?,

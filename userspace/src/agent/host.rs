@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use crate::agent::register::{Register, Serves};
-use crate::proxy::{Threads, Workers};
+use crate::proxy::{Room, Threads, Workers};
+use crate::sys::descriptors;
 
 /// Threads that connections are relayed on at most: what serving a workload is expected to take of a machine.
 const WORKERS: usize = 2;
@@ -13,15 +14,27 @@ const WORKERS: usize = 2;
 /// The host of one or many instances.
 pub(super) struct Host {
     threads: Threads,
+    room: Option<Arc<Room>>,
     /// Who is served, for whoever asks.
     pub(super) register: Arc<Register>,
 }
 
 impl Host {
-    /// Starts the threads, with nobody to serve yet.
+    /// Starts the threads, with nobody to serve yet. The limit on descriptors is what it will be.
     pub(super) fn start(serves: Serves) -> Result<Arc<Self>> {
         let threads = Threads::start(workers()).context("start the threads that relay")?;
-        Ok(Arc::new(Self { threads, register: Register::new(serves) }))
+        let room = match serves {
+            Serves::Node => {
+                Some(Room::new(descriptors::limit().context("ask for the limit on descriptors")?))
+            }
+            Serves::Command | Serves::Pod => None,
+        };
+        Ok(Arc::new(Self { threads, room, register: Register::new(serves) }))
+    }
+
+    /// What the instances share, if there may be many.
+    pub(super) fn room(&self) -> Option<Arc<Room>> {
+        self.room.clone()
     }
 
     /// Where the connections of one more instance live. What they keep of connections to upstreams is that instance's alone.

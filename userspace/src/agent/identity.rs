@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
+use crate::agent::observing;
 use crate::config::{CertificateSource, IdentitySettings};
 use crate::identity::{Certificates, Settings, Source};
 use crate::model::Identity;
@@ -54,6 +55,7 @@ pub(super) fn rows(certificates: &Certificates) -> Vec<Row> {
         Row::Rotations { succeeded: standing.rotations, failed: standing.failures },
         Row::CertificateExpiry(standing.not_after.as_second()),
         Row::CertificateRotation(standing.next_rotation.as_second()),
+        observing::panic_row(certificates.panics()),
     ]
 }
 

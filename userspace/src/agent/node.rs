@@ -41,6 +41,7 @@ use crate::agent::ebpf;
 use crate::agent::host::Host;
 use crate::agent::observing;
 use crate::agent::register::Serves;
+use crate::agent::serving::Following;
 use crate::agent::sidecar::Stop;
 use crate::cli::NodeArgs;
 use crate::cni::{self, Attachment, AttachmentId, Detached, Install};
@@ -83,6 +84,8 @@ enum Event {
     Ended(Ended),
     /// A snapshot of the mesh is in force for every pod.
     Renewed(Known),
+    /// One could not be read.
+    NotRenewed,
 }
 
 /// The agent of a node.
@@ -239,6 +242,17 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
     node.end(remains).await
 }
 
+/// Brings what is known into force for one pod. Whatever goes wrong with that, it goes wrong for this pod alone.
+async fn put_in_force(known: &Known, config: &Arc<Config>, pod: Arc<Pod>, following: Following) {
+    let (known, config, key) = (known.clone(), Arc::clone(config), pod.key.clone());
+    let applying = tokio::task::spawn_blocking(move || {
+        known.config_of(&config, &pod).and_then(|config| following.apply(config))
+    });
+    if let Err(error) = applying.await.map_err(anyhow::Error::from).flatten() {
+        tracing::error!(pod = %key, error = format!("{error:#}"), "keeping the policies in use");
+    }
+}
+
 /// The node's part in handoffs, declared ours.
 fn stage(config: &Config) -> Result<NodeStage> {
     let mut stage = NodeStage::open(ebpf::mounting(OnFailure::Closed))?;
@@ -310,6 +324,7 @@ impl Node {
             Event::Started(started) => self.started(started),
             Event::Ended(ended) => self.ended(ended),
             Event::Renewed(known) => self.renewed(known),
+            Event::NotRenewed => self.renewing_is_over(),
         }
     }
 
@@ -377,21 +392,18 @@ impl Node {
         let config = self.config.clone();
         let served: Vec<_> = self.served.values().map(Served::following).collect();
         self.tasks.spawn(async move {
-            let renewing = tokio::task::spawn_blocking(move || {
-                let known = known.renewed(mesh);
-                for (pod, following) in served {
-                    let applied = known.config_of(&config, &pod).and_then(|config| following.apply(config));
-                    if let Err(error) = applied {
-                        let error = format!("{error:#}");
-                        tracing::error!(pod = %pod.key, error, "keeping the policies in use");
+            let renewed = match tokio::task::spawn_blocking(move || known.renewed(mesh)).await {
+                Ok(known) => {
+                    let config = Arc::new(config);
+                    for (pod, following) in served {
+                        put_in_force(&known, &config, pod, following).await;
                     }
+                    Event::Renewed(known)
                 }
-                known
-            });
-            // An error is a panic, which was reported; the next snapshot is another try.
-            if let Ok(known) = renewing.await {
-                let _ending = events.send(Event::Renewed(known)).await;
-            }
+                // A panic, which was reported; the next snapshot is another try.
+                Err(_panicked) => Event::NotRenewed,
+            };
+            let _ending = events.send(renewed).await;
         });
     }
 
@@ -400,6 +412,10 @@ impl Node {
             self.feed.tell(news);
         }
         self.known.send_replace(known);
+        self.renewing_is_over();
+    }
+
+    fn renewing_is_over(&mut self) {
         let again = self.renewing == Renewing::Stale;
         self.renewing = Renewing::No;
         if again {

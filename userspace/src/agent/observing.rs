@@ -14,6 +14,7 @@ use crate::config::{
 };
 use crate::datapath::{Counters, Denials};
 use crate::identity::Certificates;
+use crate::lasting::{Lasting, Panics};
 use crate::model::Direction;
 use crate::proxy::{Instance, TunnelCounts};
 use crate::sys::socket::listen_beside;
@@ -28,9 +29,10 @@ pub(super) fn observe_kernel(
     counters: Counters,
     denials: Denials,
     gate: &Arc<Gate>,
+    panics: &Arc<Panics>,
 ) -> JoinHandle<()> {
     telemetry.add_source(Arc::new(move || kernel_rows(&counters)));
-    tokio::spawn(refusals::tell(denials, Arc::clone(telemetry), Arc::clone(gate)))
+    tokio::spawn(refusals::tell(denials, Arc::clone(telemetry), Arc::clone(gate), Lasting::new(panics)))
 }
 
 /// Starts the exporter and opens the access log that a configuration asks for.
@@ -115,11 +117,23 @@ pub(super) fn instance_rows(instance: &Arc<Instance>) -> impl Fn() -> Vec<Row> +
                 Row::ConnectionsOverLimit(instance.over_limit()),
             ]
             .into_iter()
+            .chain(instance.panics().map(|panics| panic_row(panics)))
             .chain(tunnel_rows(instance.tunnel_counts()))
             .collect()
         };
         instance.upgrade().map(rows).unwrap_or_default()
     }
+}
+
+/// How often tasks of one kind broke.
+pub(super) fn panic_row(panics: &Panics) -> Row {
+    Row::Panics { task: panics.task(), count: panics.count() }
+}
+
+/// The same as a source.
+pub(super) fn panics_of(panics: &Arc<Panics>) -> impl Fn() -> Vec<Row> + Send + Sync + 'static {
+    let panics = Arc::clone(panics);
+    move || vec![panic_row(&panics)]
 }
 
 /// Resources that are not in force as they are written, counted.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::agent::admission::Gate;
 use crate::datapath::{Denial, Denials, Transport};
+use crate::lasting::Lasting;
 use crate::model::{Decided, Direction, Ended, Observer, Protocol, Reason, Tier, Traffic, Verdict};
 use crate::telemetry::Telemetry;
 
@@ -20,7 +21,16 @@ const TOLD_PER_SECOND: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Tells telemetry of every connection that the kernel refused, as far as that can be borne.
-pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>, gate: Arc<Gate>) {
+pub(super) async fn tell(
+    mut denials: Denials,
+    telemetry: Arc<Telemetry>,
+    gate: Arc<Gate>,
+    mut lasting: Lasting,
+) {
+    while lasting.attempt(tell_on(&mut denials, &telemetry, &gate)).await.is_none() {}
+}
+
+async fn tell_on(denials: &mut Denials, telemetry: &Telemetry, gate: &Gate) {
     let mut from_outside = Allowance::new("connections from outside", Instant::now());
     let mut uncaptured = Allowance::new("datagrams and sockets of the workload", Instant::now());
     loop {
@@ -33,7 +43,7 @@ pub(super) async fn tell(mut denials: Denials, telemetry: Arc<Telemetry>, gate: 
                         uncaptured.take(Instant::now())
                     }
                 };
-                let decided = decided(&denial, &gate);
+                let decided = decided(&denial, gate);
                 if let Some(decided) = &decided {
                     telemetry.ruled(decided);
                 }

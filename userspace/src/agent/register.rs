@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use crate::admin::Readiness;
 use crate::identity::Certificates;
+use crate::lasting;
 use crate::proxy::Instance;
-use crate::telemetry::{Instances, Outlets, Telemetry};
+use crate::telemetry::{Instances, Outlets, ProcessRow, Telemetry};
 
 /// How a process serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,8 @@ pub(super) struct Register {
 impl Register {
     /// One without entries.
     pub(super) fn new(serves: Serves) -> Arc<Self> {
-        let (entries, metrics, outlets) = (RwLock::default(), Arc::default(), Arc::default());
+        let (entries, metrics, outlets) = (RwLock::default(), Arc::<Instances>::default(), Arc::default());
+        metrics.add_source(Arc::new(|| vec![ProcessRow::Panics(lasting::all())]));
         Arc::new(Self { serves, started: SystemTime::now(), entries, metrics, outlets })
     }
 

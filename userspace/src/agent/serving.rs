@@ -28,6 +28,7 @@ use crate::agent::observing::{self, Rejections};
 use crate::agent::register;
 use crate::agent::scope::Scope;
 use crate::config::{self, Config, Watch};
+use crate::lasting::{Lasting, Panics};
 use crate::model::Observer;
 use crate::proxy::{
     Admission, Entry, HttpTerms, Instance, Limits, Listening, Looking, Neighbours, Routing, Surroundings,
@@ -73,6 +74,8 @@ struct Shared {
     /// Those of the process, where it serves nobody else.
     outlets: Option<Arc<Outlets>>,
     rejections: Rejections,
+    /// Of what follows changes.
+    panics: Arc<Panics>,
 }
 
 impl Serving {
@@ -104,8 +107,11 @@ impl Serving {
             let certificates = Arc::clone(certificates);
             telemetry.add_source(Arc::new(move || identity::rows(&certificates)));
         }
+        let panics = Panics::of("follower");
+        telemetry.add_source(Arc::new(observing::panics_of(&panics)));
         let edge = edge::open(&config)?;
-        let Prepared { capture, listeners, handoffs, kernel } = Capture::prepare(&config, &workload, &scope)?;
+        let Prepared { capture, listeners, handoffs, kernel } =
+            Capture::prepare(&config, &workload, &scope, &panics)?;
         let observer = Arc::clone(&telemetry) as Arc<dyn Observer>;
         let gate = Arc::new(Gate::new(&config)?);
         let surroundings = Surroundings {
@@ -118,6 +124,7 @@ impl Serving {
             workers: host.workers(),
             network: scope.network(),
             finder: scope.finder(),
+            room: host.room(),
         };
         let instance = Instance::new(limits(&config), surroundings);
         instance.set_neighbours(neighbours(&config));
@@ -137,7 +144,7 @@ impl Serving {
         };
         let (listening, edge): (_, Vec<Listening>) = (serve(captured)?, serve(edge)?);
         if let Some((counters, denials)) = kernel {
-            tasks.push(observing::observe_kernel(&telemetry, counters, denials, &gate));
+            tasks.push(observing::observe_kernel(&telemetry, counters, denials, &gate, &panics));
         }
         if let Err(error) = capture.begin(&config, &scope, listeners) {
             capture.remove().await.context("remove what was prepared")?;
@@ -158,7 +165,7 @@ impl Serving {
             cgroup: scope.cgroup(),
             config: Box::new(move || shown.lock().unwrap_or_else(PoisonError::into_inner).shown()),
         });
-        let shared = Arc::new(Shared { config, capture, gate, instance, outlets, rejections });
+        let shared = Arc::new(Shared { config, capture, gate, instance, outlets, rejections, panics });
         Ok(Self { shared, readiness, listening, edge, tasks, reloads: None, telemetry, host })
     }
 
@@ -366,14 +373,24 @@ async fn follow(
     shared: Arc<Shared>,
     mut stop: oneshot::Receiver<()>,
 ) {
+    let mut lasting = Lasting::new(&shared.panics);
+    while lasting.attempt(follow_on(&mut changes, &configure, &shared, &mut stop)).await.is_none() {}
+}
+
+async fn follow_on(
+    changes: &mut Watch,
+    configure: &Configure,
+    shared: &Arc<Shared>,
+    stop: &mut oneshot::Receiver<()>,
+) {
     loop {
         let change = tokio::select! {
-            _ = &mut stop => return,
+            _ = &mut *stop => return,
             change = changes.next() => change,
         };
-        let applied = match change.map_err(anyhow::Error::from).and_then(&configure) {
+        let applied = match change.map_err(anyhow::Error::from).and_then(configure) {
             Ok(new) => {
-                let shared = Arc::clone(&shared);
+                let shared = Arc::clone(shared);
                 // A hundred thousand rules take a while to write; the relay goes on meanwhile.
                 tokio::task::spawn_blocking(move || shared.apply(new)).await.map_err(Into::into).flatten()
             }

@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use super::istio;
-use super::resources::{Rejected, ResourceKey, Resources};
+use super::resources::{Rejected, Resources, Ungranted};
+use crate::model::ObjectKey;
 use crate::policy::{Authorization, MutualTls, Subject};
 
 /// An object as the API server gives it.
@@ -25,12 +26,8 @@ pub struct ClusterObject<'a> {
 
 impl ClusterObject<'_> {
     /// Which object.
-    pub(super) fn key(&self) -> ResourceKey {
-        ResourceKey {
-            kind: self.kind.to_owned(),
-            namespace: self.namespace.to_owned(),
-            name: self.name.to_owned(),
-        }
+    pub(super) fn key(&self) -> ObjectKey {
+        ObjectKey::new(self.kind, self.namespace, self.name)
     }
 }
 
@@ -46,7 +43,7 @@ impl Cluster {
     #[must_use]
     pub fn read<'a>(objects: impl IntoIterator<Item = ClusterObject<'a>>, before: &Self) -> Self {
         let mut policies = istio::Held::default();
-        let mut resources = Resources::default();
+        let mut resources = Resources::of_cluster();
         for object in objects {
             let ClusterObject { kind, namespace, name, json } = object;
             // What stands for a file in messages.
@@ -73,8 +70,14 @@ impl Cluster {
         &self.resources
     }
 
+    /// The routes that lead where they may not.
+    #[must_use]
+    pub fn ungranted(&self) -> Vec<Ungranted> {
+        self.resources.ungranted()
+    }
+
     /// Every object that is not in force as it is written, and why.
-    pub fn rejected(&self) -> impl Iterator<Item = (ResourceKey, String)> {
+    pub fn rejected(&self) -> impl Iterator<Item = (ObjectKey, String)> {
         let resources = self.resources.rejected().iter();
         let resources =
             resources.filter_map(|Rejected { key, message, .. }| Some((key.clone()?, message.clone())));

@@ -17,6 +17,7 @@ use crate::routing::{
 };
 
 mod filter;
+mod grant;
 mod matching;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod timing;
 mod value;
 
 use filter::WrittenFilter;
+pub(super) use grant::WrittenGrant;
 use matching::WrittenMatch;
 use timing::{WrittenRetry, WrittenTimeouts};
 pub(super) use value::Label;

@@ -12,6 +12,7 @@ use serde_saphyr::Location;
 
 use super::yaml::Part;
 use super::{Choice, ConfigError};
+use crate::model::ObjectKey;
 use crate::policy::{Authorization, AuthorizationPolicy, MutualTls, PeerAuthentication, Subject};
 
 mod advice;
@@ -25,7 +26,7 @@ mod memory;
 mod peer;
 mod selector;
 
-use document::{Document, Key, Policy};
+use document::{Document, Policy};
 pub(super) use held::Held;
 pub use lint::{Finding, Lint, Weight, lint};
 pub(super) use memory::Memory;
@@ -52,7 +53,7 @@ pub(super) struct Policies {
 
 /// In which file each policy was found.
 #[derive(Debug, Default)]
-struct Names(HashMap<Key, PathBuf>);
+struct Names(HashMap<ObjectKey, PathBuf>);
 
 impl Names {
     /// Remembers a policy.
@@ -60,14 +61,14 @@ impl Names {
     /// # Errors
     ///
     /// It was found before.
-    fn expect_new(&mut self, key: Key, part: Part<'_>, at: Location) -> Result<(), ConfigError> {
+    fn expect_new(&mut self, key: ObjectKey, part: Part<'_>, at: Location) -> Result<(), ConfigError> {
         match self.0.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(part.file.to_owned());
                 Ok(())
             }
             Entry::Occupied(entry) => {
-                let (Key { namespace, name, .. }, file) = (entry.key(), entry.get().display());
+                let (ObjectKey { namespace, name, .. }, file) = (entry.key(), entry.get().display());
                 let message = format!(
                     "expected every resource once, found {namespace}/{name} again (the other is in {file})"
                 );

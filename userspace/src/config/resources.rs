@@ -5,18 +5,19 @@
 //! namespace and name, whatever else is wrong with it; where not even these can be read, nothing is given up that came from
 //! the same file.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use super::ConfigError;
-use super::gateway::WrittenRoute;
+use super::gateway::{WrittenGrant, WrittenRoute};
 use super::istio::destination::WrittenDestinationRule;
 use super::value::Value;
 use super::yaml::Part;
-use crate::routing::{DestinationRule, HttpRoute};
+use crate::model::ObjectKey;
+use crate::routing::{DestinationRule, HttpRoute, ReferenceGrant, ServiceName};
 
 /// The beginning of every document, whatever else is in it.
 #[derive(Debug, Deserialize)]
@@ -33,28 +34,11 @@ struct HeadMetadata {
     namespace: Option<Value<String>>,
 }
 
-/// Which resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResourceKey {
-    /// `kind`.
-    pub kind: String,
-    /// `metadata.namespace`.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-}
-
-impl fmt::Display for ResourceKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}/{}", self.kind, self.namespace, self.name)
-    }
-}
-
 /// A document that is no valid resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Which resource it was meant to be, if that could be read.
-    pub key: Option<ResourceKey>,
+    pub key: Option<ObjectKey>,
     /// File, place, field, what was expected and what was found.
     pub message: String,
     /// Whether its last good version, or what else came from its file, is in force.
@@ -65,7 +49,7 @@ pub struct Rejected {
 /// A resource in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
-    key: ResourceKey,
+    key: ObjectKey,
     file: PathBuf,
     resource: Resource,
 }
@@ -74,24 +58,94 @@ struct Known {
 enum Resource {
     Route(HttpRoute),
     Destination(DestinationRule),
+    Grant(ReferenceGrant),
+}
+
+/// Where routes may lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum References {
+    /// Wherever they say: whoever writes the files writes all of them.
+    #[default]
+    Free,
+    /// To services of their own namespace, and where a ReferenceGrant lets them.
+    Granted,
+}
+
+/// A route that leads where it may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ungranted {
+    /// Which route.
+    pub key: ObjectKey,
+    /// The namespaces whose grants it lacks.
+    pub namespaces: BTreeSet<String>,
+    /// What it leads to, for people.
+    pub message: String,
 }
 
 /// The resources of several files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
+    references: References,
     known: Vec<Known>,
     rejected: Vec<Rejected>,
 }
 
+impl Known {
+    const fn route(&self) -> Option<&HttpRoute> {
+        match &self.resource {
+            Resource::Route(route) => Some(route),
+            Resource::Destination(_) | Resource::Grant(_) => None,
+        }
+    }
+}
+
 impl Resources {
+    /// Resources that many people write, so that routes are held to ReferenceGrants.
+    #[must_use]
+    pub(super) fn of_cluster() -> Self {
+        Self { references: References::Granted, ..Self::default() }
+    }
+
     /// The routes in force.
     #[must_use]
     pub fn routes(&self) -> Vec<HttpRoute> {
-        let routes = self.known.iter().filter_map(|known| match &known.resource {
-            Resource::Route(route) => Some(route.clone()),
-            Resource::Destination(_) => None,
+        let grants = self.grants();
+        let routes = self.known.iter().filter_map(Known::route).cloned();
+        match self.references {
+            References::Free => routes.collect(),
+            References::Granted => routes.map(|route| route.held_to(&grants)).collect(),
+        }
+    }
+
+    /// The routes that lead where they may not: what they send there is answered with 500.
+    #[must_use]
+    pub fn ungranted(&self) -> Vec<Ungranted> {
+        if self.references == References::Free {
+            return Vec::new();
+        }
+        let grants = self.grants();
+        let ungranted = |known: &Known| {
+            let services: BTreeSet<&ServiceName> = known.route()?.not_granted(&grants).collect();
+            let names: Vec<String> = services.iter().map(ToString::to_string).collect();
+            (!services.is_empty()).then(|| Ungranted {
+                key: known.key.clone(),
+                namespaces: services.iter().map(|service| service.namespace().to_owned()).collect(),
+                message: format!(
+                    "expected a ReferenceGrant in the namespace of every service of another one, found none for {}; \
+                     requests for them are answered with 500",
+                    names.join(", ")
+                ),
+            })
+        };
+        self.known.iter().filter_map(ungranted).collect()
+    }
+
+    fn grants(&self) -> Vec<ReferenceGrant> {
+        let grants = self.known.iter().filter_map(|known| match &known.resource {
+            Resource::Grant(grant) => Some(grant.clone()),
+            Resource::Route(_) | Resource::Destination(_) => None,
         });
-        routes.collect()
+        grants.collect()
     }
 
     /// The destination rules in force.
@@ -99,7 +153,7 @@ impl Resources {
     pub fn destination_rules(&self) -> Vec<DestinationRule> {
         let rules = self.known.iter().filter_map(|known| match &known.resource {
             Resource::Destination(rule) => Some(rule.clone()),
-            Resource::Route(_) => None,
+            Resource::Route(_) | Resource::Grant(_) => None,
         });
         rules.collect()
     }
@@ -140,7 +194,8 @@ impl Resources {
                 }
             };
             let key = head.key();
-            let read = self.expect_new(key.as_ref(), &head, part).and_then(|()| head.read(part));
+            let read =
+                self.expect_new(key.as_ref(), &head, part).and_then(|()| head.read(part, self.references));
             match (read, key) {
                 (Ok(resource), Some(key)) => {
                     self.known.push(Known { key, file: file.to_owned(), resource });
@@ -156,13 +211,13 @@ impl Resources {
         }
     }
 
-    fn reject(&mut self, file: &Path, key: Option<ResourceKey>, error: &ConfigError) {
+    fn reject(&mut self, file: &Path, key: Option<ObjectKey>, error: &ConfigError) {
         let message = error.to_string();
         self.rejected.push(Rejected { key, message, kept: false, file: file.to_owned() });
     }
 
     /// Of two documents with one name the first counts.
-    fn expect_new(&self, key: Option<&ResourceKey>, head: &Head, part: Part<'_>) -> Result<(), ConfigError> {
+    fn expect_new(&self, key: Option<&ObjectKey>, head: &Head, part: Part<'_>) -> Result<(), ConfigError> {
         match self.known.iter().find(|known| Some(&known.key) == key) {
             None => Ok(()),
             Some(other) => {
@@ -179,15 +234,15 @@ impl Resources {
 
 impl Head {
     /// Which resource it is, if it has both names.
-    fn key(&self) -> Option<ResourceKey> {
+    fn key(&self) -> Option<ObjectKey> {
         let metadata = self.metadata.as_ref()?;
         let (Value(namespace), Value(name)) = (metadata.namespace.as_ref()?, metadata.name.as_ref()?);
         let Value(kind) = &self.kind.value;
-        Some(ResourceKey { kind: kind.clone(), namespace: namespace.clone(), name: name.clone() })
+        Some(ObjectKey::new(kind, namespace, name))
     }
 
     /// Reads the whole document as what its kind says.
-    fn read(&self, part: Part<'_>) -> Result<Resource, ConfigError> {
+    fn read(&self, part: Part<'_>, references: References) -> Result<Resource, ConfigError> {
         // It was read before, so that it is not empty.
         let empty = || part.invalid(self.kind.referenced, "kind", "expected a resource, found nothing");
         match self.kind.value.0.as_str() {
@@ -197,6 +252,9 @@ impl Head {
                 .ok_or_else(empty)?
                 .rule(part)
                 .map(Resource::Destination),
+            "ReferenceGrant" if references == References::Granted => {
+                part.read::<WrittenGrant>()?.ok_or_else(empty).map(|grant| Resource::Grant(grant.grant()))
+            }
             other => {
                 let message = format!("expected one of HTTPRoute, DestinationRule, found {other:?}");
                 Err(part.invalid(self.kind.referenced, "kind", message))

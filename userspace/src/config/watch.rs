@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::sources::Sources;
 use super::{Config, ConfigError, load_from};
+use crate::lasting::{Lasting, Panics};
 
 /// How long nothing must happen in the directory before the file is read.
 const QUIET: Duration = Duration::from_millis(100);
@@ -73,7 +74,7 @@ pub fn watch(path: &Path) -> Result<(Config, Watch), ConfigError> {
         config = load_from(path, &mut watched.sources)?;
     }
     let (sender, changes) = mpsc::channel(1);
-    let task = tokio::spawn(watched.run(sender)).abort_handle();
+    let task = tokio::spawn(watched.outlast(sender)).abort_handle();
     Ok((config, Watch { changes, task }))
 }
 
@@ -86,7 +87,15 @@ struct Watched {
 }
 
 impl Watched {
-    async fn run(mut self, sender: mpsc::Sender<Result<Config, ConfigError>>) {
+    async fn outlast(mut self, sender: mpsc::Sender<Result<Config, ConfigError>>) {
+        let mut lasting = Lasting::new(&Panics::of("configuration"));
+        while lasting.attempt(self.run(&sender)).await.is_none() {
+            // Whatever it was about is read again.
+            self.directories.pending = true;
+        }
+    }
+
+    async fn run(&mut self, sender: &mpsc::Sender<Result<Config, ConfigError>>) {
         let mut absent_since: Option<Instant> = None;
         while self.directories.stir().await {
             self.directories.settle().await;

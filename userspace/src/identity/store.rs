@@ -21,6 +21,7 @@ use super::svid::Svid;
 use super::tls;
 use super::trust::{Bearer, Revocation, SharedTrust, timestamp_of};
 use super::verifier::{ClientVerifier, ServerVerifier};
+use crate::lasting::{Lasting, Panics};
 use crate::model::Identity;
 use journal::Journal;
 use keeper::Keeper;
@@ -31,6 +32,7 @@ use keeper::Keeper;
 /// Whom to believe is looked up at each handshake, also by configurations from before.
 pub struct Certificates {
     shared: Arc<Shared>,
+    panics: Arc<Panics>,
     task: AbortHandle,
 }
 
@@ -55,8 +57,15 @@ impl Certificates {
     /// Within `patience` the source gave no certificate, or a bundle or a revocation list could not be read.
     pub async fn obtain(settings: Settings, patience: Duration) -> Result<Arc<Self>, IdentityError> {
         let (keeper, shared) = Keeper::start(&settings, patience).await?;
-        let task = tokio::spawn(keeper.run()).abort_handle();
-        Ok(Arc::new(Self { shared, task }))
+        let panics = Panics::of("certificates");
+        let task = tokio::spawn(keeper.outlast(Lasting::new(&panics))).abort_handle();
+        Ok(Arc::new(Self { shared, panics, task }))
+    }
+
+    /// How often keeping them fresh broke.
+    #[must_use]
+    pub const fn panics(&self) -> &Arc<Panics> {
+        &self.panics
     }
 
     /// Who the workload is, by the certificate in use.

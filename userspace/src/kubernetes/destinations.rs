@@ -171,8 +171,13 @@ impl Destinations {
         match self.target_of(address) {
             Some(Target::Service(place)) => {
                 let views = self.board.views();
-                self.sources.resources.borrow().settled_for_destinations(&place.0)
-                    && self.routes.of(&place).all(|other| views.contains_key(&Target::Service(other.clone())))
+                let resources = self.sources.resources.borrow();
+                // Grants are part of what is known of another namespace.
+                let listed = |other: &(String, String)| {
+                    views.contains_key(&Target::Service(other.clone()))
+                        && resources.settled_for_destinations(&other.0)
+                };
+                resources.settled_for_destinations(&place.0) && self.routes.of(&place).all(listed)
             }
             Some(Target::Address(_)) | None => true,
         }
@@ -288,18 +293,19 @@ impl Destinations {
         let neighbours = local.iter().chain(views.iter().flat_map(|view| &view.neighbours));
         let services = views.iter().filter_map(|view| view.service.as_ref());
         let directory = self.clerk.directory(&self.settings, neighbours, services);
-        let settled = resources.settled_for_workloads();
+        let (settled, granting) = (resources.settled_for_workloads(), resources.granting());
         self.publish.send_if_modified(|last| {
             let same = *last.directory == directory
                 && last.resources == resources.objects
-                && last.settled == settled;
+                && last.settled == settled
+                && last.granting == granting;
             if !same {
                 let directory = if *last.directory == directory {
                     Arc::clone(&last.directory)
                 } else {
                     Arc::new(directory)
                 };
-                *last = Arc::new(Mesh { directory, resources: resources.objects.clone(), settled });
+                *last = Arc::new(Mesh { directory, resources: resources.objects.clone(), settled, granting });
             }
             !same
         });

@@ -133,6 +133,11 @@ impl Feed {
         self.desk.tell(news);
     }
 
+    /// [`Self::tell`], whether it was told before or not: somebody has undone it.
+    pub fn tell_again(&self, news: News) {
+        self.desk.tell_again(news);
+    }
+
     /// Whether a DaemonSet is there and is not about to go.
     ///
     /// # Errors

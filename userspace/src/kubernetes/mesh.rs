@@ -1,27 +1,9 @@
 //! What is known of the mesh beyond the pods of this node: a snapshot, replaced as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
-use crate::model::Directory;
-
-/// Which resource.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey {
-    /// `AuthorizationPolicy`, `PeerAuthentication`, `DestinationRule`, `HTTPRoute` or `ReferenceGrant`.
-    pub kind: String,
-    /// `metadata.namespace`.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}/{}", self.kind, self.namespace, self.name)
-    }
-}
+use crate::model::{Directory, ObjectKey};
 
 /// A resource as it was written; what it means is for others to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +26,8 @@ pub struct Mesh {
     /// Namespaces whose resources have all been listed at least once, those of the root namespace too: only of these is it
     /// known that a policy that is not in here does not exist.
     pub settled: BTreeSet<String>,
+    /// Namespaces whose ReferenceGrants have all been listed at least once.
+    pub granting: BTreeSet<String>,
 }
 
 /// What the node needs to know the resources of.

@@ -11,11 +11,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use super::Settings;
 use super::contact::Meaning;
 use super::pace::Retry;
 use super::server::Server;
-use super::{ObjectKey, Settings};
-use crate::model::{PodKey, Pods};
+use crate::model::{ObjectKey, PodKey, Pods};
 use writing::Writer;
 
 /// Something to tell the cluster. Telling the same again changes nothing.
@@ -52,6 +52,8 @@ pub enum News {
         generation: i64,
         /// What is wrong with it, for people.
         honoured: Result<(), String>,
+        /// Of a route: whether it may lead where it does, or what is wrong with that; nothing where that is not known.
+        permitted: Option<Result<(), String>>,
     },
 }
 
@@ -123,9 +125,20 @@ impl Desk {
             self.0.new.notify_one();
         }
     }
+
+    /// Takes one, even if it was told before.
+    pub(super) fn tell_again(&self, news: News) {
+        self.0.papers().forget(&news.topic());
+        self.tell(news);
+    }
 }
 
 impl Papers {
+    /// Forgets that something was told about this.
+    fn forget(&mut self, topic: &Topic) {
+        self.told.remove(topic);
+    }
+
     /// Takes news, unless nothing about them is new. Says whether somebody has something to do.
     fn take(&mut self, news: News) -> bool {
         let topic = news.topic();

@@ -11,7 +11,8 @@ use tracing::info;
 use super::follow::{Following, Set, UnknownKind, follow};
 use super::loose::{Kind, Loose};
 use super::server::Server;
-use super::{Interest, Object, ObjectKey};
+use super::{Interest, Object};
+use crate::model::ObjectKey;
 
 /// What matters for those who are served: read from their own namespaces and the root namespace.
 const FOR_WORKLOADS: [Kind; 2] = [
@@ -32,13 +33,15 @@ const FOR_WORKLOADS: [Kind; 2] = [
 const FOR_DESTINATIONS: [Kind; 3] = [
     Kind { group: "networking.istio.io", version: "v1", kind: "DestinationRule", plural: "destinationrules" },
     Kind { group: "gateway.networking.k8s.io", version: "v1", kind: "HTTPRoute", plural: "httproutes" },
-    Kind {
-        group: "gateway.networking.k8s.io",
-        version: "v1beta1",
-        kind: "ReferenceGrant",
-        plural: "referencegrants",
-    },
+    REFERENCE_GRANTS,
 ];
+/// Which routes may lead to the services of a namespace.
+const REFERENCE_GRANTS: Kind = Kind {
+    group: "gateway.networking.k8s.io",
+    version: "v1beta1",
+    kind: "ReferenceGrant",
+    plural: "referencegrants",
+};
 
 /// The kind with this name.
 pub(super) fn kind_named(name: &str) -> Option<Kind> {
@@ -72,6 +75,12 @@ impl Resources {
     /// Whether everything is known that was written in a namespace for those who talk to its services.
     pub(super) fn settled_for_destinations(&self, namespace: &str) -> bool {
         self.settled(&FOR_DESTINATIONS, namespace)
+    }
+
+    /// The namespaces of which it is known what they grant to routes of others.
+    pub(super) fn granting(&self) -> BTreeSet<String> {
+        let grants = self.listed.iter().filter(|(kind, _)| *kind == REFERENCE_GRANTS.kind);
+        grants.map(|(_, namespace)| namespace.clone()).collect()
     }
 
     fn settled(&self, kinds: &[Kind], namespace: &str) -> bool {

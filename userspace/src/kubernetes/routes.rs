@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::Object;
 use super::follow::Place;
-use super::{Object, ObjectKey};
+use crate::model::ObjectKey;
 
 /// By a service, the services that its routes lead to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod destinations;
 mod faults;
 mod pods;
 mod resources;
+mod rights;
 mod told;
 
 use std::sync::Arc;

@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use super::note::STATUS;
 use crate::model::{Network, Phase, Pod};
 
 /// Our word.
 const MODE: &str = "sidestep.io/mode";
 /// Istio's.
 const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
-/// What became of a pod already.
-const STATUS: &str = "sidestep.io/status";
 
 /// What becomes of pods of which nothing is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

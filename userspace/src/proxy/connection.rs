@@ -13,7 +13,7 @@ use super::dial::{Dial, gone};
 use super::http::intake::{self, Arrival};
 use super::http::peek::Near;
 use super::http::terms::Plan;
-use super::instance::{Alive, Instance};
+use super::instance::{Alive, Full, Instance};
 use super::leg::Leg;
 use super::probing::{self, OnlyProbes};
 use super::record::Record;
@@ -165,25 +165,18 @@ pub(super) async fn relay_to_the_end(
     }
 }
 
-/// Resets a connection that is one more than `limit` allows.
-pub(super) fn turn_away(instance: &Instance, accepted: Accepted, limit: usize) {
+/// Resets a connection that is one too many.
+pub(super) fn turn_away(instance: &Instance, accepted: Accepted, full: Full) {
     let mut record = Record::unserved(instance, accepted.direction, accepted.client);
     if let Ok((original, reason)) = destination(instance, &accepted) {
         record.captured(original, reason);
     }
     if let Some(held_back) = instance.refusals.admit(Instant::now()) {
-        tracing::warn!(limit, held_back, client = %accepted.client, "connection reset: relay.max-connections are open");
+        let error = full.error();
+        tracing::warn!(%error, held_back, client = %accepted.client, "connection reset: it is one too many");
     }
     drop(accepted);
-    record.fail(Fault::new(Side::Agent, "admit connection", too_many(limit)));
-}
-
-/// The error of a connection that is one more than `limit` allows.
-pub(super) fn too_many(limit: usize) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::QuotaExceeded,
-        format!("{limit} connections are open already, as many as relay.max-connections allows"),
-    )
+    record.fail(Fault::new(Side::Agent, "admit connection", full.error()));
 }
 
 /// Why a connection is not served.

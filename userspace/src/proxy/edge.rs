@@ -36,8 +36,7 @@ use tokio_rustls::client::TlsStream;
 
 pub(super) use reach::LOOKUPS;
 
-use super::connection::too_many;
-use super::instance::{Alive, Instance};
+use super::instance::{Alive, Full, Instance};
 use super::leg::Leg;
 use super::record::Record;
 use super::tunnel::HANDSHAKES;
@@ -143,13 +142,13 @@ pub(super) async fn serve(alive: Alive, edge: Edge, arrived: Arrived) {
     }
 }
 
-/// Resets a connection that is one more than `limit` allows.
-pub(super) fn turn_away(instance: &Instance, edge: &Edge, arrived: Arrived, limit: usize) {
+/// Resets a connection that is one too many.
+pub(super) fn turn_away(instance: &Instance, edge: &Edge, arrived: Arrived, full: Full) {
     let mut record = Record::unserved(instance, edge.direction(), arrived.client);
     record.captured(OriginalDst(arrived.local), Reason::Rule);
     let client = arrived.client;
     drop(Leg::new(arrived.stream));
-    fail(instance, record, client, Fault::new(Side::Agent, "admit connection", too_many(limit)).into());
+    fail(instance, record, client, Fault::new(Side::Agent, "admit connection", full.error()).into());
 }
 
 /// What is to be told of a connection.

@@ -24,6 +24,7 @@ use super::http::memory::Memory;
 use super::http::resilience::{Resilience, Routing};
 use super::listening::Listening;
 use super::relay::Pipes;
+use super::room::{Part, Room};
 use super::route::Neighbours;
 use super::throttle::Throttle;
 use super::tunnel::pool::Pool;
@@ -31,6 +32,7 @@ use super::tunnel::tally::{Tally, TunnelCounts};
 use super::tunnel::{HANDSHAKES, Tunnelling};
 use super::workers::Workers;
 use super::{Entry, Handoffs, Limits};
+use crate::lasting::Panics;
 use crate::model::{Observer, OriginalDst};
 use crate::sys::namespace::NetworkNamespace;
 
@@ -65,10 +67,13 @@ pub struct Instance {
     /// Lines about refused connections, which a pod can cause at will.
     pub(super) refusals: Throttle,
     live: Mutex<Live>,
+    part: Part,
     idle: Notify,
     draining: watch::Sender<bool>,
     backoffs: AtomicU64,
     over_limit: AtomicU64,
+    accept_panics: Arc<Panics>,
+    connection_panics: Arc<Panics>,
 }
 
 /// What an instance is given of the world around it.
@@ -87,6 +92,8 @@ pub struct Surroundings {
     pub network: NetworkNamespace,
     /// Who knows more of the mesh than it is told.
     pub finder: Option<Arc<dyn Finder>>,
+    /// What it shares with the others of its process, if there are others.
+    pub room: Option<Arc<Room>>,
 }
 
 #[derive(Default)]
@@ -115,7 +122,7 @@ impl Instance {
     /// An instance without listeners that knows no neighbours yet.
     #[must_use]
     pub fn new(limits: Limits, surroundings: Surroundings) -> Arc<Self> {
-        let Surroundings { handoffs, observer, admission, tunnelling, workers, network, finder } =
+        let Surroundings { handoffs, observer, admission, tunnelling, workers, network, finder, room } =
             surroundings;
         Arc::new(Self {
             limits: RwLock::new(limits),
@@ -140,10 +147,13 @@ impl Instance {
             resilience: Resilience::default(),
             refusals: Throttle::new(Duration::from_secs(1)),
             live: Mutex::default(),
+            part: Part::of(room),
             idle: Notify::new(),
             draining: watch::Sender::new(false),
             backoffs: AtomicU64::new(0),
             over_limit: AtomicU64::new(0),
+            accept_panics: Panics::of("accept"),
+            connection_panics: Panics::of("connection"),
         })
     }
 
@@ -172,6 +182,22 @@ impl Instance {
     /// How many tunnels are open, those that we dialled and those that others did.
     pub(super) fn open_tunnels(&self) -> usize {
         self.live().tunnels
+    }
+
+    /// Why one more would be too many beside `open` others of its kind, if it would be.
+    pub(super) fn full(&self, open: usize) -> Option<Full> {
+        let limit = self.limits().max_connections;
+        if open >= limit {
+            return Some(Full::Limit(limit));
+        }
+        let all = || self.live().tasks.len();
+        self.part.is_taken(all).then(|| Full::Share(all()))
+    }
+
+    /// [`Self::full`] for a connection to an upstream that requests share.
+    pub(super) fn full_of_upstreams(&self) -> Option<Full> {
+        let open = self.live().upstreams;
+        self.full(open)
     }
 
     /// Resolves when no connection and no tunnel is open; connections to upstreams that wait for requests do not count.
@@ -255,10 +281,20 @@ impl Instance {
         self.backoffs.load(Ordering::Relaxed)
     }
 
-    /// How many connections were reset because [`Limits::max_connections`] were open.
+    /// How many connections and tunnels were reset because too many were open.
     #[must_use]
     pub fn over_limit(&self) -> u64 {
         self.over_limit.load(Ordering::Relaxed)
+    }
+
+    /// How often accepting broke, which went on, and how often a connection or a tunnel did, which was reset.
+    #[must_use]
+    pub const fn panics(&self) -> [&Arc<Panics>; 2] {
+        [&self.accept_panics, &self.connection_panics]
+    }
+
+    pub(super) const fn accept_panics(&self) -> &Arc<Panics> {
+        &self.accept_panics
     }
 
     pub(super) fn count_backoff(&self) {
@@ -308,6 +344,7 @@ impl Instance {
             live.tasks.insert(id, Task::default());
             id
         };
+        self.part.enter();
         // Not under the lock: a runtime that shuts down drops the future here and now, and the guard takes the lock.
         let task = runtime.spawn(connection(Alive { instance: Arc::clone(self), id, kind })).abort_handle();
         let mut live = self.live();
@@ -360,6 +397,30 @@ impl Alive {
     }
 }
 
+/// Why one more would be too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// As many are open as [`Limits::max_connections`] says.
+    Limit(usize),
+    /// So many are open, and no more are left for the others that share the process.
+    Share(usize),
+}
+
+impl Full {
+    /// The error of one that is too many.
+    pub(super) fn error(self) -> io::Error {
+        let message = match self {
+            Self::Limit(limit) => {
+                format!("{limit} connections are open already, as many as relay.max-connections allows")
+            }
+            Self::Share(open) => format!(
+                "{open} connections are open already, the workload's share of the descriptors of this process (ulimit -n)"
+            ),
+        };
+        io::Error::new(io::ErrorKind::QuotaExceeded, message)
+    }
+}
+
 /// What a task stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -376,6 +437,10 @@ impl Live {
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.instance.connection_panics.add();
+        }
+        self.instance.part.leave();
         let mut live = self.instance.live();
         live.tasks.remove(&self.id);
         live.tunnels -= usize::from(self.kind == Kind::Tunnel);

@@ -24,6 +24,7 @@ use super::instance::Instance;
 use super::leg::Leg;
 use super::throttle::Throttle;
 use super::tunnel::server::{self, Dialled};
+use crate::lasting::Lasting;
 use crate::model::ClientAddr;
 use crate::sys::ready::watched;
 use crate::sys::socket::accept;
@@ -68,7 +69,7 @@ impl Listening {
             backlog: Backlog::Filled,
             log: Throttle::new(LOG_PERIOD),
         };
-        let task = home.spawn(accepting.run(closed));
+        let task = home.spawn(accepting.outlast(closed));
         Ok(Self { address, close: Some(close), task })
     }
 
@@ -129,13 +130,34 @@ enum Backlog {
 }
 
 impl Accepting {
-    async fn run(mut self, mut closed: oneshot::Receiver<()>) {
+    /// Accepts until it is asked to close. What panics costs the connection that it was about: those behind it wait in the
+    /// backlog meanwhile, and other listeners go on.
+    async fn outlast(mut self, mut closed: oneshot::Receiver<()>) {
+        let mut lasting = Lasting::new(self.ours.instance.accept_panics());
+        while lasting.attempt(self.run(&mut closed)).await.is_none() {
+            // Whether the backlog was looked at to its end is not known.
+            self.backlog = Backlog::Filled;
+        }
+        // What breaks takes its connection with it, so that this comes to an end.
+        let emptied = loop {
+            if let Some(emptied) = lasting.attempt(async { self.empty_backlog() }).await {
+                break emptied;
+            }
+        };
+        if let Err(error) = emptied {
+            let address = self.ours.address;
+            tracing::warn!(%error, listener = %address, "connections left in the backlog of a closed listener are reset");
+        }
+    }
+
+    /// Accepts until it is asked to close.
+    async fn run(&mut self, closed: &mut oneshot::Receiver<()>) {
         let mut pause = SHORTEST_PAUSE;
         loop {
             let admitted = tokio::select! {
                 admitted = self.admit_next() => admitted,
                 // The sender is never dropped without aborting this task.
-                _ = &mut closed => break,
+                _ = &mut *closed => break,
             };
             match admitted {
                 Ok(()) => pause = SHORTEST_PAUSE,
@@ -144,15 +166,11 @@ impl Accepting {
                     self.report(&error, pause);
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        _ = &mut closed => break,
+                        _ = &mut *closed => break,
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
-        }
-        let address = self.ours.address;
-        if let Err(error) = self.empty_backlog() {
-            tracing::warn!(%error, listener = %address, "connections left in the backlog of a closed listener are reset");
         }
     }
 
@@ -185,7 +203,7 @@ impl Accepting {
     /// Takes what had been queued before the listener was asked to close.
     ///
     /// By plain system calls: the runtime may not have noticed yet what the kernel has queued already.
-    fn empty_backlog(self) -> io::Result<()> {
+    fn empty_backlog(&self) -> io::Result<()> {
         loop {
             match accept(self.listener.get_ref()) {
                 Ok((stream, peer)) => {
@@ -234,26 +252,26 @@ impl Ours {
             TcpStream::from_std(stream)?
         };
         let client = ClientAddr(canonical(peer));
-        let limit = self.instance.limits().max_connections;
         if let Entry::Edge(edge) = entry {
             let local = canonical(stream.local_addr()?);
             let arrived = Arrived { seat, stream, second, client, local };
-            if self.instance.active() >= limit {
+            if let Some(full) = self.instance.full(self.instance.active()) {
                 self.instance.count_over_limit();
-                edge::turn_away(&self.instance, edge, arrived, limit);
+                edge::turn_away(&self.instance, edge, arrived, full);
             } else {
                 self.instance.spawn(&runtime, |alive| edge::serve(alive, edge.clone(), arrived));
             }
             return Ok(());
         }
         if matches!(entry, Entry::Tunnel) {
-            if self.instance.open_tunnels() >= limit {
+            // The connections within dial for themselves.
+            drop(second);
+            let local = canonical(stream.local_addr()?);
+            let dialled = Dialled { seat, stream, client, local };
+            if let Some(full) = self.instance.full(self.instance.open_tunnels()) {
                 self.instance.count_over_limit();
+                server::turn_away(&self.instance, dialled, full);
             } else {
-                // The connections within dial for themselves.
-                drop(second);
-                let local = canonical(stream.local_addr()?);
-                let dialled = Dialled { seat, stream, client, local };
                 self.instance.spawn_tunnel(&runtime, |alive| server::serve(alive, dialled));
             }
             return Ok(());
@@ -261,9 +279,9 @@ impl Ours {
         let direction = entry.direction();
         let accepted =
             Accepted { seat, leg: Leg::new(stream), second, client, listener: self.address, direction };
-        if self.instance.active() >= limit {
+        if let Some(full) = self.instance.full(self.instance.active()) {
             self.instance.count_over_limit();
-            connection::turn_away(&self.instance, accepted, limit);
+            connection::turn_away(&self.instance, accepted, full);
         } else {
             self.instance.spawn(&runtime, |alive| connection::serve(alive, accepted));
         }

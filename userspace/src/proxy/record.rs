@@ -241,10 +241,12 @@ impl Drop for Told {
                     fault
                 }
                 _ => {
-                    let cut_off = io::Error::new(
-                        io::ErrorKind::ConnectionAborted,
-                        "the instance stopped before it ended",
-                    );
+                    let why = if std::thread::panicking() {
+                        "the instance panicked over it"
+                    } else {
+                        "the instance stopped before it ended"
+                    };
+                    let cut_off = io::Error::new(io::ErrorKind::ConnectionAborted, why);
                     Fault::new(Side::Agent, "serve connection", cut_off)
                 }
             }),

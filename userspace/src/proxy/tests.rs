@@ -7,8 +7,10 @@ mod edge;
 mod endings;
 mod http;
 mod lifecycle;
+mod panics;
 mod pinned;
 mod policy;
+mod shares;
 mod tunnel;
 
 use std::io;
@@ -173,6 +175,7 @@ impl Bench {
             workers,
             network: NetworkNamespace::own(),
             finder: None,
+            room: None,
         };
         let instance = Instance::new(limits, surroundings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -26,6 +26,12 @@ impl ServiceName {
         &self.0
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.split('.').next().unwrap_or_default()
+    }
+
     /// Its namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {

@@ -23,6 +23,15 @@ pub fn raise() -> io::Result<Inherited> {
     Ok(Inherited { soft, hard })
 }
 
+/// The limit as it is now.
+///
+/// # Errors
+/// Those of getrlimit(2).
+pub fn limit() -> io::Result<usize> {
+    let (soft, _hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(usize::try_from(soft).unwrap_or(usize::MAX))
+}
+
 impl Inherited {
     /// Puts the limit back. Async-signal-safe: one system call.
     ///

@@ -11,6 +11,7 @@ use super::export::Exporter;
 use super::line::{Format, Line, Lines};
 use super::queue::Queue;
 use super::shares::{Amount, Owner};
+use crate::lasting::{Lasting, Panics};
 use crate::model::Field;
 
 /// How many lines may wait to be written, half of them of one workload: a tenth of a second of what one core can cause.
@@ -129,7 +130,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        let mut failing = false;
+        let (mut failing, mut lasting) = (false, Lasting::new(&Panics::of("access-log")));
         loop {
             let batch = self.queue.next();
             if batch.reopen {
@@ -140,7 +141,12 @@ impl Writer {
                     }
                 }
             }
-            let written = self.write_lines(&batch.items);
+            let written = lasting.attempt_here(|| self.write_lines(&batch.items));
+            let written = written.unwrap_or_else(|| {
+                // How many of them are written is not known.
+                batch.items.iter().for_each(|line| line.teller.count_dropped());
+                Ok(())
+            });
             // Told when it begins and when it is over, not for every batch in between.
             match &written {
                 Err(error) if !failing => {

@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use super::line::{self, Line};
 use super::shares::{Amount, Owner, Shares};
 use super::teller::{Exported, Teller};
+use crate::lasting::{Lasting, Panics};
 use crate::model::Exchange;
 use client::{Client, Request};
 use delivery::{Delivery, Outcome};
@@ -249,12 +250,15 @@ struct Thread {
 impl Thread {
     fn run(self, mut client: Client) {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.export(&mut client)),
+            Ok(runtime) => runtime.block_on(async {
+                let mut lasting = Lasting::new(&Panics::of("export"));
+                while lasting.attempt(self.export(&mut client)).await.is_none() {}
+            }),
             Err(error) => tracing::error!(%error, "nothing is exported: no runtime"),
         }
     }
 
-    async fn export(self, client: &mut Client) {
+    async fn export(&self, client: &mut Client) {
         let mut delivery = Delivery::default();
         loop {
             if !self.shared.closed() && !self.shared.has_batch() {

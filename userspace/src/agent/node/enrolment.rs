@@ -1,9 +1,12 @@
 //! Pods are enrolled and let go: because the plugin asks for it, or because what stands is not what is wished for.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
+use futures_util::FutureExt;
 use tokio::sync::mpsc::error::SendError;
 
 use super::known::Known;
@@ -12,7 +15,7 @@ use super::served::{Ended, Served, Started, Starting, Whereabouts};
 use super::{Event, Node, Standing};
 use crate::cni::{Attachment, AttachmentId, Detached, Refusal, RefusalKind};
 use crate::kubernetes::{Interest, News};
-use crate::model::Pod;
+use crate::model::{Pod, Pods};
 use crate::node::{Attach, Step, When, Wish};
 use crate::sys::namespace::NetworkNamespace;
 
@@ -27,6 +30,7 @@ impl Node {
         }
         let (pods, now) = (Arc::clone(&self.pods), self.now());
         self.mind(None);
+        self.keep_noted(&pods, now);
         for step in self.roster.look(&pods, now) {
             match step {
                 Step::Start(pod) => self.start(pod, Whereabouts::Unknown),
@@ -38,6 +42,17 @@ impl Node {
                     self.unenrolled.count_refused();
                     self.refuse(&pod, "EnrolmentRefused", why);
                 }
+            }
+        }
+    }
+
+    /// Has those pods say again that they are served from which somebody has taken that away.
+    fn keep_noted(&mut self, pods: &Pods, now: Duration) {
+        for served in self.served.values_mut() {
+            let shown = pods.pods.get(&served.pod.key).filter(|pod| pod.uid == served.pod.uid);
+            if shown.is_some_and(|pod| served.note.look(pod, now)) {
+                let (pod, uid) = (served.pod.key.clone(), served.pod.uid.clone());
+                self.feed.tell_again(News::Enrolled { pod, uid, enrolled: true });
             }
         }
     }
@@ -61,7 +76,8 @@ impl Node {
         };
         let (events, ending) = (self.events.clone(), Arc::clone(&self.ending));
         self.tasks.spawn(async move {
-            let outcome = starting.start(Arc::clone(&pod), whereabouts).await;
+            let begun = starting.start(Arc::clone(&pod), whereabouts);
+            let outcome = whole(begun).await.context("start to serve a pod").flatten();
             let told = events.send(Event::Started(Started { pod, outcome })).await;
             // Nobody hears of it any more: it ends as the others do.
             if let Err(SendError(Event::Started(Started { outcome: Ok(served), .. }))) = told
@@ -137,7 +153,7 @@ impl Node {
     fn finish(&mut self, served: Served, remains: bool) {
         let (pod, events) = (Arc::clone(&served.pod), self.events.clone());
         self.tasks.spawn(async move {
-            let outcome = served.end(remains).await;
+            let outcome = whole(served.end(remains)).await.context("let go of a pod").flatten();
             let _ending = events.send(Event::Ended(Ended { pod, outcome })).await;
         });
     }
@@ -287,6 +303,11 @@ impl Node {
         };
         let _gone = answer.send(outcome);
     }
+}
+
+/// What comes of work for one pod, which whoever waits for it hears of even if it panics.
+async fn whole<T>(work: impl Future<Output = T>) -> Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_reported| anyhow!("the agent panicked over it"))
 }
 
 /// Whether the runtime means this pod.

@@ -1,13 +1,13 @@
 //! What Kubernetes says, in the form in which pods are served by it: read once for all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
 
 use crate::config::{Cluster, ClusterObject, Config};
-use crate::kubernetes::{Mesh, News, Object, ObjectKey};
+use crate::kubernetes::{Mesh, News};
 use crate::model::{Destination, OriginalDst, Pod};
 
 /// A snapshot of the mesh with its meaning.
@@ -56,19 +56,19 @@ impl Known {
 
     /// How every resource stands.
     pub(super) fn conditions(&self) -> impl Iterator<Item = News> {
-        let rejected: Vec<_> = self.cluster.rejected().collect();
-        self.mesh.resources.iter().map(move |(key, object)| {
-            let is_it = |other: &ObjectKey| other == key;
-            let why = rejected.iter().find(|(rejected, _)| {
-                is_it(&ObjectKey {
-                    kind: rejected.kind.clone(),
-                    namespace: rejected.namespace.clone(),
-                    name: rejected.name.clone(),
-                })
-            });
-            let Object { generation, .. } = **object;
-            let honoured = why.map_or(Ok(()), |(_, why)| Err(why.clone()));
-            News::Condition { key: key.clone(), generation, honoured }
+        let mut rejected: BTreeMap<_, _> = self.cluster.rejected().collect();
+        let ungranted =
+            self.cluster.ungranted().into_iter().map(|ungranted| (ungranted.key.clone(), ungranted));
+        let mut ungranted: BTreeMap<_, _> = ungranted.collect();
+        self.mesh.resources.iter().map(move |(key, object)| News::Condition {
+            key: key.clone(),
+            generation: object.generation,
+            honoured: rejected.remove(key).map_or(Ok(()), Err),
+            permitted: match ungranted.remove(key) {
+                None => Some(Ok(())),
+                // What a namespace grants is known only where somebody talks to it.
+                Some(of) => of.namespaces.is_subset(&self.mesh.granting).then_some(Err(of.message)),
+            },
         })
     }
 

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::datapath::NodeStage;
 use crate::kubernetes::Feed;
 use crate::model::Pod;
+use crate::node::Note;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::namespace::NetworkNamespace;
 
@@ -33,6 +34,8 @@ pub(super) struct Served {
     pub(super) serving: Serving,
     /// The number of its network namespace.
     pub(super) network: u64,
+    /// Whether it says so at the API server.
+    pub(super) note: Note,
     /// By which name the runtime knows it, if it told.
     pub(super) attachment: Option<(AttachmentId, String)>,
     /// The pod-level cgroup.
@@ -119,6 +122,7 @@ impl Starting {
             pod,
             serving,
             network: network.inode().context("look at the pod's namespace")?,
+            note: Note::default(),
             attachment,
             workload,
         })

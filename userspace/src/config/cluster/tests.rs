@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::policy::{Call, Content, MutualTlsMode};
+use crate::routing::{Backing, Rule};
 
 const ALLOW: &str = r#"{"apiVersion":"security.istio.io/v1","kind":"AuthorizationPolicy",
     "metadata":{"namespace":"shop","name":"a"},
@@ -99,4 +100,75 @@ fn plain_text_is_refused_where_it_is_not_known_whether_it_may_come_in() {
         root_namespace: "istio-system",
     };
     assert_eq!(cluster.policies(subject).0.mode(80), MutualTlsMode::Strict);
+}
+
+/// A route of `shop` whose requests go to its own `web` and to `ledger` of the namespace `bank`, where copies go too.
+const ROUTE: &str = r#"{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute",
+    "metadata":{"namespace":"shop","name":"a"},
+    "spec":{"parentRefs":[{"group":"","kind":"Service","name":"web"}],"rules":[{
+        "filters":[{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"ledger","namespace":"bank","port":80}}}],
+        "backendRefs":[{"name":"web","port":80},{"name":"ledger","namespace":"bank","port":80}]}]}}"#;
+
+/// What becomes of it beside a grant of `bank` with this specification.
+fn led(from: &str, to: &str) -> Cluster {
+    let grant = format!(
+        r#"{{"apiVersion":"gateway.networking.k8s.io/v1beta1","kind":"ReferenceGrant",
+        "metadata":{{"namespace":"bank","name":"g"}},"spec":{{"from":[{from}],"to":[{to}]}}}}"#
+    );
+    let grant = ClusterObject { kind: "ReferenceGrant", namespace: "bank", name: "g", json: &grant };
+    Cluster::read([object("HTTPRoute", ROUTE), grant], &Cluster::default())
+}
+
+/// Whether its own backend, the other one and the copies reach a service.
+fn reached(cluster: &Cluster) -> [bool; 3] {
+    let routes = cluster.resources().routes();
+    let [Rule { backends, filters, .. }] = routes[0].rules.as_slice() else { panic!("{routes:?}") };
+    [&backends[0].to, &backends[1].to, &filters.mirrors[0].to].map(|to| matches!(to, Backing::Service(_)))
+}
+
+#[test]
+fn a_route_leads_to_another_namespace_only_where_that_grants_it() {
+    const ROUTES: &str = r#"{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","namespace":"shop"}"#;
+    const SERVICES: &str = r#"{"group":"","kind":"Service"}"#;
+    const SECRETS: &str = r#"{"group":"","kind":"Secret"}"#;
+    let named = |name: &str| format!(r#"{{"group":"","kind":"Service","name":"{name}"}}"#);
+    for (what, from, to, granted) in [
+        ("all services", ROUTES.to_owned(), SERVICES.to_owned(), true),
+        ("this one", ROUTES.to_owned(), format!("{SECRETS},{}", named("ledger")), true),
+        ("this one among others", ROUTES.to_owned(), format!("{},{SERVICES}", named("x")), true),
+        ("another one", ROUTES.to_owned(), named("vault"), false),
+        ("no service", ROUTES.to_owned(), SECRETS.to_owned(), false),
+        ("another namespace", ROUTES.replace("shop", "other"), SERVICES.to_owned(), false),
+        ("another kind", ROUTES.replace("HTTPRoute", "GRPCRoute"), SERVICES.to_owned(), false),
+        ("another group", ROUTES.replace("gateway.", "other."), SERVICES.to_owned(), false),
+    ] {
+        let cluster = led(&from, &to);
+        assert_eq!(cluster.rejected().count(), 0, "{what}");
+        assert_eq!(reached(&cluster), [true, granted, granted], "{what}");
+        assert_eq!(cluster.ungranted().len(), usize::from(!granted), "{what}");
+    }
+    let without = Cluster::read([object("HTTPRoute", ROUTE)], &Cluster::default());
+    assert_eq!(reached(&without), [true, false, false]);
+    let [ungranted] = without.ungranted().try_into().expect("one");
+    assert_eq!(ungranted.key.to_string(), "HTTPRoute shop/a");
+    assert!(ungranted.message.contains("ledger.bank.svc"), "{}", ungranted.message);
+    assert_eq!(ungranted.namespaces, std::collections::BTreeSet::from(["bank".to_owned()]));
+}
+
+#[test]
+fn a_grant_that_is_not_valid_grants_what_it_granted_before() {
+    let good = led(
+        r#"{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","namespace":"shop"}"#,
+        r#"{"group":"","kind":"Service"}"#,
+    );
+    let broken = r#"{"apiVersion":"gateway.networking.k8s.io/v1beta1","kind":"ReferenceGrant",
+        "metadata":{"namespace":"bank","name":"g"},"spec":{"from":[{"kind":7}],"to":[]}}"#;
+    let broken = ClusterObject { kind: "ReferenceGrant", namespace: "bank", name: "g", json: broken };
+    for (before, granted) in [(&good, true), (&Cluster::default(), false)] {
+        let cluster = Cluster::read([object("HTTPRoute", ROUTE), broken], before);
+        assert_eq!(cluster.rejected().count(), 1);
+        assert_eq!(reached(&cluster), [true, granted, granted]);
+    }
+    let gone = Cluster::read([object("HTTPRoute", ROUTE)], &good);
+    assert_eq!(reached(&gone), [true, false, false]);
 }

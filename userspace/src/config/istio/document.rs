@@ -9,6 +9,7 @@ use super::peer::WrittenPeerAuthentication;
 use crate::config::value::Value;
 use crate::config::yaml::Part;
 use crate::config::{Choice, ConfigError};
+use crate::model::ObjectKey;
 use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The beginning of every document, whatever else is in it.
@@ -48,21 +49,6 @@ pub(super) enum Policy {
     Peer(PeerAuthentication),
 }
 
-/// Which policy: a name belongs to one of a kind in a namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    kind: Kind,
-    pub(super) namespace: String,
-    pub(super) name: String,
-}
-
-impl Key {
-    /// That of a policy.
-    pub(super) fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
-    }
-}
-
 impl<'a> Document<'a> {
     /// Reads the one document of a part; nothing if it is empty.
     ///
@@ -70,10 +56,18 @@ impl<'a> Document<'a> {
     ///
     /// It is no document of a known kind, or not written as one of its kind.
     pub(super) fn read(part: Part<'a>) -> Result<Option<Self>, ConfigError> {
-        let Some(head) = part.read::<Head>()? else { return Ok(None) };
+        // Twice, because a place in the text survives no value in between.
+        part.read::<Head>()?.map_or(Ok(None), |head| Self::of_kind(head.kind.0, part))
+    }
+
+    /// Reads the one document of a part, which is of this kind; nothing if it is empty.
+    ///
+    /// # Errors
+    ///
+    /// It is not written as one of its kind.
+    pub(super) fn of_kind(kind: Kind, part: Part<'a>) -> Result<Option<Self>, ConfigError> {
         let mut findings = Findings::new(part);
-        // It was read before, so that it is not empty now.
-        Ok(match head.kind.0 {
+        Ok(match kind {
             Kind::AuthorizationPolicy => part.read::<WrittenPolicy>()?.map(|written| {
                 let (at, rules) = (written.metadata.referenced, written.rules());
                 let policy = Policy::Authorization(written.policy(&mut findings));
@@ -90,11 +84,12 @@ impl<'a> Document<'a> {
 
 impl Policy {
     /// Which policy it is.
-    pub(super) fn key(&self) -> Key {
-        let (kind, namespace, name) = match self {
-            Self::Authorization(policy) => (Kind::AuthorizationPolicy, &policy.namespace, &policy.name),
-            Self::Peer(policy) => (Kind::PeerAuthentication, &policy.namespace, &policy.name),
-        };
-        Key::new(kind, namespace, name)
+    pub(super) fn key(&self) -> ObjectKey {
+        match self {
+            Self::Authorization(policy) => {
+                ObjectKey::new("AuthorizationPolicy", &policy.namespace, &policy.name)
+            }
+            Self::Peer(policy) => ObjectKey::new("PeerAuthentication", &policy.namespace, &policy.name),
+        }
     }
 }

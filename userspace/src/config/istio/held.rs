@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::document::{Document, Key, Kind, Policy};
+use super::document::{Document, Kind, Policy};
 use crate::config::cluster::ClusterObject;
-use crate::config::resources::ResourceKey;
 use crate::config::yaml::Part;
 use crate::config::{Choice, ConfigError};
+use crate::model::ObjectKey;
 use crate::policy::{
     Action, Authorization, AuthorizationPolicy, AuthorizationRule, MutualTls, MutualTlsMode,
     PeerAuthentication, Subject,
@@ -25,9 +25,9 @@ use crate::policy::{
 pub(in crate::config) struct Held {
     peers: Vec<PeerAuthentication>,
     authorizations: Vec<AuthorizationPolicy>,
-    rejected: Vec<(ResourceKey, String)>,
+    rejected: Vec<(ObjectKey, String)>,
     /// The version of each that is in force, with the text that says it; none for one that is held closed.
-    good: HashMap<Key, (Arc<str>, Policy)>,
+    good: HashMap<ObjectKey, (Arc<str>, Policy)>,
 }
 
 /// As much of a policy as says whom it is meant for, whatever else is in it.
@@ -58,14 +58,14 @@ impl Held {
     /// Reads one policy; `before` knows the last good versions, and spares reading those that did not change.
     pub(in crate::config) fn read(&mut self, object: ClusterObject<'_>, called: &Path, before: &Self) {
         let Some(kind) = Kind::from_word(object.kind) else { return };
-        let key = Key::new(kind, object.namespace, object.name);
+        let key = object.key();
         let last = before.good.get(&key);
         if let Some((text, policy)) = last
             && **text == *object.json
         {
             return self.keep(key, Arc::clone(text), policy.clone());
         }
-        let error = match Document::read(Part::whole(called, object.json)) {
+        let error = match Document::of_kind(kind, Part::whole(called, object.json)) {
             Ok(None) => return,
             Ok(Some(Document { policy, findings, .. })) => {
                 match findings.valid().map(|found| found.into_iter().next()) {
@@ -75,7 +75,7 @@ impl Held {
             }
             Err(error) => error,
         };
-        self.rejected.push((object.key(), error.to_string()));
+        self.rejected.push((key.clone(), error.to_string()));
         match last {
             _ if is_about_target(&error) => {}
             Some((text, policy)) => self.keep(key, Arc::clone(text), policy.clone()),
@@ -83,7 +83,7 @@ impl Held {
         }
     }
 
-    fn keep(&mut self, key: Key, text: Arc<str>, policy: Policy) {
+    fn keep(&mut self, key: ObjectKey, text: Arc<str>, policy: Policy) {
         self.good.insert(key, (text, policy.clone()));
         self.add(policy);
     }
@@ -101,7 +101,7 @@ impl Held {
     }
 
     /// Those that are not in force as they are written, and why.
-    pub(in crate::config) fn rejected(&self) -> impl Iterator<Item = (ResourceKey, String)> {
+    pub(in crate::config) fn rejected(&self) -> impl Iterator<Item = (ObjectKey, String)> {
         self.rejected.iter().cloned()
     }
 }

@@ -19,6 +19,7 @@ use crate::identity::svid::Svid;
 use crate::identity::tls;
 use crate::identity::trust::{Bearer, Revocation, SharedTrust, Trust, timestamp_of};
 use crate::identity::watch::Watch;
+use crate::lasting::Lasting;
 
 /// How soon files that are being written are read again.
 const SOON: Duration = Duration::from_millis(250);
@@ -101,8 +102,12 @@ impl Keeper {
         Ok((Self { feed, external, watch, schedule, own, shared: Arc::clone(&shared) }, shared))
     }
 
-    /// Runs until it is aborted.
-    pub(super) async fn run(mut self) {
+    /// Runs until it is aborted, whatever breaks.
+    pub(super) async fn outlast(mut self, mut lasting: Lasting) {
+        while lasting.attempt(self.run()).await.is_none() {}
+    }
+
+    async fn run(&mut self) {
         let mut soon = None;
         loop {
             let wake = tokio::select! {

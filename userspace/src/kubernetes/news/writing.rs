@@ -9,12 +9,11 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::super::ObjectKey;
 use super::super::loose::{EVENTS, Loose, PODS};
 use super::super::resources::kind_named;
 use super::super::server::{Failure, Server};
 use super::News;
-use crate::model::{PodKey, Pods};
+use crate::model::{ObjectKey, PodKey, Pods};
 
 /// Who says so, in the fields that ask for it.
 const CONTROLLER: &str = "sidestep.io/node";
@@ -45,8 +44,10 @@ impl Writer {
                 self.create_event(&pod.namespace, &event).await
             }
             News::Enrolled { pod, uid, enrolled } => self.annotate(pod, uid, *enrolled, first).await,
-            News::Condition { key, generation, honoured } => {
-                self.condition(key, *generation, honoured.as_ref().err().map(String::as_str)).await
+            News::Condition { key, generation, honoured, permitted } => {
+                let fault = honoured.as_ref().err().map(String::as_str);
+                let permitted = permitted.as_ref().map(|may| may.as_ref().err().map(String::as_str));
+                self.condition(key, *generation, fault, permitted).await
             }
         }
     }
@@ -109,8 +110,17 @@ impl Writer {
         }
     }
 
-    async fn condition(&self, key: &ObjectKey, generation: i64, fault: Option<&str>) -> Result<(), Failure> {
-        let Some(kind) = kind_named(&key.kind) else { return Ok(()) };
+    /// `fault` is what is wrong with an object; `permitted`, where that is known of a route, what is with where it leads.
+    async fn condition(
+        &self,
+        key: &ObjectKey,
+        generation: i64,
+        fault: Option<&str>,
+        permitted: Option<Option<&str>>,
+    ) -> Result<(), Failure> {
+        // Grants have no status.
+        let kind = kind_named(&key.kind).filter(|_| key.kind != "ReferenceGrant");
+        let Some(kind) = kind else { return Ok(()) };
         let api = kind.api(self.server.client(), Some(&key.namespace));
         // Others write there too: several times, if they were quicker.
         for _attempt in 0..4 {
@@ -120,7 +130,7 @@ impl Writer {
                 return Ok(());
             }
             let status = if key.kind == "HTTPRoute" {
-                route_status(&object, generation, fault)
+                route_status(&object, generation, fault, permitted)
             } else {
                 policy_status(&object, generation, fault)
             };
@@ -157,7 +167,12 @@ fn policy_status(object: &Loose, generation: i64, fault: Option<&str>) -> Option
 }
 
 /// The status of a route with what we say of each service that it is for, if it has to be written.
-fn route_status(object: &Loose, generation: i64, fault: Option<&str>) -> Option<Value> {
+fn route_status(
+    object: &Loose,
+    generation: i64,
+    fault: Option<&str>,
+    permitted: Option<Option<&str>>,
+) -> Option<Value> {
     let known = conditions(object.rest.pointer("/status/parents"));
     let is_service = |parent: &&Value| {
         parent["kind"] == "Service" && matches!(parent["group"].as_str(), None | Some("" | "core"))
@@ -172,17 +187,28 @@ fn route_status(object: &Loose, generation: i64, fault: Option<&str>) -> Option<
             let last = known.iter().find(is_this).map_or(&Value::Null, |entry| &entry["conditions"]);
             let last = conditions(Some(last));
             let reason = if fault.is_some() { "UnsupportedValue" } else { "Accepted" };
-            let now = with_condition(&last, condition("Accepted", reason, generation, fault));
+            let now = with_condition(&last, condition("Accepted", reason, generation, fault)).unwrap_or(last);
+            let resolved = permitted.and_then(|missing| resolved(&now, generation, missing));
             json!({
                 "parentRef": parent,
                 "controllerName": CONTROLLER,
-                "conditions": now.unwrap_or(last),
+                "conditions": resolved.unwrap_or(now),
             })
         })
         .collect();
     let others = known.iter().filter(|entry| entry["controllerName"] != CONTROLLER).cloned();
     let all: Vec<Value> = others.chain(mine).collect();
     (all != known).then(|| json!({ "parents": all }))
+}
+
+/// The conditions with what is to be said of where a route leads, if anything is: what may not be, and that it may where it was
+/// said before that it may not. Whether all of it exists is known to nobody here.
+fn resolved(known: &[Value], generation: i64, missing: Option<&str>) -> Option<Vec<Value>> {
+    const RESOLVED: &str = "ResolvedRefs";
+    let is_spoken_of = known.iter().any(|condition| condition["type"] == RESOLVED);
+    let reason = if missing.is_some() { "RefNotPermitted" } else { RESOLVED };
+    let said = (missing.is_some() || is_spoken_of).then(|| condition(RESOLVED, reason, generation, missing));
+    with_condition(known, said?)
 }
 
 fn conditions(list: Option<&Value>) -> Vec<Value> {

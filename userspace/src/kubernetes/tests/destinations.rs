@@ -209,3 +209,35 @@ async fn the_second_address_of_a_service_is_found_where_the_server_keeps_it() {
     assert_eq!(feed.find(address("fd96::1")).await, Found::Known);
     assert_eq!(resolve(&feed.mesh().borrow(), "[fd96::1]:80"), "db.shop.svc.cluster.local 80");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_namespace_grants_is_known_before_anybody_is_led_there() {
+    let api = Harness::new();
+    api.put(service("web", "10.96.0.1"));
+    let mut ledger = service("ledger", "10.96.0.2");
+    ledger["metadata"]["namespace"] = json!("bank");
+    api.put(ledger);
+    api.put(json!({
+        "kind": "HTTPRoute",
+        "metadata": { "name": "away", "namespace": "shop" },
+        "spec": {
+            "parentRefs": [{ "kind": "Service", "group": "", "name": "web" }],
+            "rules": [{ "backendRefs": [{ "name": "ledger", "namespace": "bank", "port": 80 }] }],
+        },
+    }));
+    api.put(json!({
+        "kind": "ReferenceGrant",
+        "metadata": { "name": "all", "namespace": "bank" },
+        "spec": {
+            "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "shop" }],
+            "to": [{ "group": "", "kind": "Service" }],
+        },
+    }));
+    let feed = feed(&api).await;
+    assert_eq!(feed.find(address("10.96.0.1")).await, Found::Known);
+    let mesh = Arc::clone(&feed.mesh().borrow());
+    assert!(mesh.granting.contains("shop") && mesh.granting.contains("bank"), "{:?}", mesh.granting);
+    let kinds: Vec<_> = mesh.resources.keys().map(ToString::to_string).collect();
+    assert_eq!(kinds, ["HTTPRoute shop/away", "ReferenceGrant bank/all"]);
+    assert!(mesh.directory.service_named("ledger.bank").unwrap().is_some());
+}

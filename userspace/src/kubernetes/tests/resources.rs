@@ -1,7 +1,8 @@
 //! Policies and routes of the namespaces that matter, as they were written.
 
-use super::super::{Interest, Mesh, ObjectKey};
+use super::super::{Interest, Mesh};
 use super::*;
+use crate::model::ObjectKey;
 
 fn interest(namespaces: &[&str]) -> Interest {
     Interest {

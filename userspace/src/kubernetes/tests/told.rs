@@ -2,9 +2,9 @@
 
 use sidestep_tests::api::Fault;
 
-use super::super::{News, ObjectKey};
+use super::super::News;
 use super::*;
-use crate::model::PodKey;
+use crate::model::{ObjectKey, PodKey, Pods};
 
 async fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let waiting = async {
@@ -79,6 +79,43 @@ async fn a_pod_that_is_served_says_so_and_only_that_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_was_taken_away_is_put_back_by_telling_it_again() {
+    let api = Harness::new();
+    let web = api.put(pod("web", "here", "10.0.0.1"));
+    let uid = web["metadata"]["uid"].as_str().unwrap().to_owned();
+    let feed = feed(&api).await;
+    let note = || {
+        let web = api.get("Pod", "shop", "web").unwrap();
+        web["metadata"]["annotations"]["sidestep.io/status"].as_str().map(str::to_owned)
+    };
+    let mut pods = feed.pods();
+    let shows = |says: bool| {
+        move |pods: &Pods| {
+            let web = pods.pods.get(&PodKey::new("shop", "web"));
+            web.is_some_and(|web| web.annotations.contains_key("sidestep.io/status") == says)
+        }
+    };
+    let news = News::Enrolled { pod: PodKey::new("shop", "web"), uid, enrolled: true };
+    feed.tell(news.clone());
+    until("it says so", &mut pods, shows(true)).await;
+    api.put(web);
+    until("it does not say so any more", &mut pods, shows(false)).await;
+    feed.tell(news.clone());
+    feed.tell(refused("u"));
+    api.asked("/events", 1);
+    assert_eq!(note(), None, "it was told already");
+    feed.tell_again(news.clone());
+    until("it says so again", &mut pods, shows(true)).await;
+    feed.tell(refused("v"));
+    api.asked("/events", 2);
+    let before = writes(&api);
+    feed.tell_again(news);
+    feed.tell(refused("w"));
+    api.asked("/events", 3);
+    assert_eq!(writes(&api), before + 1, "what stands as it should is not written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn news_wait_while_the_server_is_away_and_the_newest_is_told() {
     let api = Harness::new();
     let web = api.put(pod("web", "here", "10.0.0.1"));
@@ -117,7 +154,7 @@ async fn a_policy_that_is_not_honoured_says_so_beside_what_others_say() {
     };
     let tell = |generation, honoured: Result<(), &str>| {
         let honoured = honoured.map_err(str::to_owned);
-        feed.tell(News::Condition { key: key.clone(), generation, honoured });
+        feed.tell(News::Condition { key: key.clone(), generation, honoured, permitted: None });
     };
     let conditions =
         || api.get("AuthorizationPolicy", "shop", "rule").unwrap()["status"]["conditions"].clone();
@@ -139,6 +176,7 @@ async fn a_policy_that_is_not_honoured_says_so_beside_what_others_say() {
         key: key.clone(),
         generation: 1,
         honoured: Err("CUSTOM is not known".to_owned()),
+        permitted: None,
     });
     other.tell(refused("u"));
     api.asked("/events", 1);
@@ -169,7 +207,7 @@ async fn a_route_is_told_what_becomes_of_it_for_each_service() {
     let feed = feed(&api).await;
     let key =
         ObjectKey { kind: "HTTPRoute".to_owned(), namespace: "shop".to_owned(), name: "split".to_owned() };
-    feed.tell(News::Condition { key, generation: 1, honoured: Ok(()) });
+    feed.tell(News::Condition { key, generation: 1, honoured: Ok(()), permitted: Some(Ok(())) });
     let parents = eventually("it is told", || {
         let parents = api.get("HTTPRoute", "shop", "split").unwrap()["status"]["parents"].clone();
         (parents.as_array().unwrap().len() == 3).then_some(parents)
@@ -182,4 +220,40 @@ async fn a_route_is_told_what_becomes_of_it_for_each_service() {
         assert_eq!(parents[index]["conditions"][0]["type"], "Accepted");
         assert_eq!(parents[index]["conditions"][0]["status"], "True");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_leads_where_it_may_not_says_so_until_it_may() {
+    let api = Harness::new();
+    api.put(json!({
+        "kind": "HTTPRoute",
+        "metadata": { "name": "away", "namespace": "shop" },
+        "spec": { "parentRefs": [{ "kind": "Service", "group": "", "name": "web" }] },
+    }));
+    let feed = feed(&api).await;
+    let key = ObjectKey::new("HTTPRoute", "shop", "away");
+    let tell = |permitted| {
+        feed.tell(News::Condition { key: key.clone(), generation: 1, honoured: Ok(()), permitted });
+    };
+    let resolved = || {
+        let route = api.get("HTTPRoute", "shop", "away").unwrap();
+        let all = route["status"]["parents"][0]["conditions"].as_array().cloned().unwrap_or_default();
+        let mine = all.iter().find(|condition| condition["type"] == "ResolvedRefs").cloned();
+        (all.len(), mine.map(|mine| format!("{} {}", mine["status"], mine["reason"]).replace('"', "")))
+    };
+    // Of what was never wrong nothing is said.
+    tell(Some(Ok(())));
+    eventually("it is accepted", || (resolved() == (1, None)).then_some(())).await;
+    let said = |what: &str| (2, Some(what.to_owned()));
+    tell(Some(Err("no ReferenceGrant for ledger.bank.svc".to_owned())));
+    eventually("it says so", || (resolved() == said("False RefNotPermitted")).then_some(())).await;
+    let writes_so_far = writes(&api);
+    // Whoever does not know leaves what others say.
+    tell(None);
+    feed.tell(refused("u"));
+    api.asked("/events", 1);
+    eventually("the event is told", || (writes(&api) == writes_so_far + 1).then_some(())).await;
+    assert_eq!(resolved(), said("False RefNotPermitted"));
+    tell(Some(Ok(())));
+    eventually("it may", || (resolved() == said("True ResolvedRefs")).then_some(())).await;
 }

@@ -94,6 +94,11 @@ impl Front {
 
     /// A new connection.
     pub(super) async fn fresh(&self, key: &Key, trace: Option<TraceParent>) -> Result<Lent, Unreached> {
+        if let Some(full) = self.instance.full_of_upstreams() {
+            self.instance.count_over_limit();
+            let fault = Fault::new(Side::Agent, "dial upstream", full.error());
+            return Err(Unreached { flag: Flag::Overflow, fault });
+        }
         let reached = reach(&self.instance, &self.seat, self.dial(&key.way), &key.way, trace).await;
         let far = reached.map_err(|fault| Unreached { flag: Flag::UpstreamFailure, fault })?;
         self.greet(key.clone(), far).await

@@ -18,6 +18,8 @@ use crate::proxy::route::Way;
 
 /// Connections of HTTP/1 that wait per way: what was under way at once and no more goes on without being dialled anew.
 const MOST_IDLE: usize = 512;
+/// Connections that wait in one pool, whichever way they go; one more takes the place of the one that has waited longest.
+const MOST_WAITING: usize = 2048;
 /// Requests that share one connection of HTTP/2; if the upstream allows fewer, the rest wait their turn there.
 const STREAMS: usize = 100;
 /// How long a connection may wait.
@@ -235,10 +237,22 @@ impl Pool {
             slot.waiting.remove(0);
         }
         slot.waiting.push(waiting);
+        if slots.values().map(|slot| slot.waiting.len()).sum::<usize>() > MOST_WAITING {
+            end_longest_waiting(&mut slots);
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the connection that was used least recently.
+fn end_longest_waiting(slots: &mut HashMap<Key, Slot>) {
+    let since = |slot: &Slot| slot.waiting.first().map(|waiting| waiting.since);
+    let longest = slots.values_mut().filter(|slot| since(slot).is_some()).min_by_key(|slot| since(slot));
+    if let Some(slot) = longest {
+        slot.waiting.remove(0);
     }
 }
 

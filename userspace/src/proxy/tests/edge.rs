@@ -44,6 +44,7 @@ impl AtEdge {
             workers: Workers::here(),
             network: NetworkNamespace::own(),
             finder: None,
+            room: None,
         };
         let instance = Instance::new(limits, surroundings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

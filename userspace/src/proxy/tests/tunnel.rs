@@ -50,6 +50,7 @@ impl Half {
             workers: Workers::here(),
             network: NetworkNamespace::own(),
             finder: None,
+            room: None,
         };
         let instance = Instance::new(limits, surroundings);
         let listening = instance.serve(std::net::TcpListener::bind(at).unwrap(), entry).unwrap();
@@ -434,6 +435,7 @@ async fn plain_text_where_it_is_not_taken_is_refused() {
         workers: Workers::here(),
         network: NetworkNamespace::own(),
         finder: None,
+        room: None,
     };
     let instance = Instance::new(LIMITS, surroundings);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

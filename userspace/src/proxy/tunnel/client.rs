@@ -199,7 +199,7 @@ async fn connect(instance: &Instance, ends: &Ends) -> Result<Dialled, Fault> {
     let mut secured = secured.map_err(|source| Fault::new(Side::Peer, "shake hands with tunnel", source))?;
     secured.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let chain = secured.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-    let shaken = terms::client().handshake(secured).await;
+    let shaken = terms::client(instance.open_tunnels()).handshake(secured).await;
     let (requests, connection) =
         shaken.map_err(|error| Fault::new(Side::Peer, "open tunnel", of_h2(error)))?;
     Ok(Dialled { requests, connection, chain, trust })

@@ -24,7 +24,8 @@ use super::wire::Wire;
 use super::{Chain, fault, of_h2, terms, verify_again};
 use crate::model::{ClientAddr, Direction, Fault, Identity, OriginalDst, Reason, Side, Tier};
 use crate::proxy::dial::late;
-use crate::proxy::instance::{Alive, Instance};
+use crate::proxy::instance::{Alive, Full, Instance};
+use crate::proxy::leg::Leg;
 use crate::proxy::record::Record;
 use crate::proxy::workers::Seat;
 
@@ -73,6 +74,13 @@ pub(in crate::proxy) async fn serve(alive: Alive, dialled: Dialled) {
     drop(alive);
 }
 
+/// Resets a tunnel that is one too many.
+pub(in crate::proxy) fn turn_away(instance: &Instance, dialled: Dialled, full: Full) {
+    let Dialled { stream, client, local, .. } = dialled;
+    drop(Leg::new(stream));
+    refuse(instance, client, local, Fault::new(Side::Agent, "admit tunnel", full.error()));
+}
+
 /// Tells of a handshake that failed: whoever dialled proved nothing.
 fn refuse(instance: &Instance, client: ClientAddr, local: SocketAddr, fault: Fault) {
     instance.tunnels.count_refused();
@@ -112,7 +120,7 @@ async fn shake_hands(instance: &Instance, stream: TcpStream) -> Result<Shaken, F
     let chain = secured.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
     let identity =
         credentials.peer(&chain).map_err(|source| Fault::new(Side::Peer, "read identity", source))?;
-    let connection = terms::server().handshake(secured).await;
+    let connection = terms::server(instance.open_tunnels()).handshake(secured).await;
     let connection = connection.map_err(|error| Fault::new(Side::Peer, "open tunnel", of_h2(error)))?;
     Ok(Shaken { connection, identity, chain, ourselves, trust })
 }

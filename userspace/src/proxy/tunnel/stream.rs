@@ -20,7 +20,7 @@ use super::server::Peer;
 use super::{fault, of_h2};
 use crate::model::{Direction, Fault, Reason, Side, TUNNEL_PORT, Tier, UpstreamAddr};
 use crate::proxy::admission::Admitted;
-use crate::proxy::connection::{self, too_many};
+use crate::proxy::connection;
 use crate::proxy::dial::Dial;
 use crate::proxy::http::dialling::Far;
 use crate::proxy::http::intake::{self, Arrival};
@@ -161,10 +161,10 @@ fn admit(alive: &Alive, peer: &Peer, connect: &Connect, record: &mut Record) -> 
         let message = format!("{target} is a port of the mesh's own; dial what is to be reached instead");
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Reason::OwnListener, Side::Peer, message));
     }
-    let limit = instance.limits().max_connections;
-    if instance.active() > limit {
+    // It counts as one of them already.
+    if let Some(full) = instance.full(instance.active().saturating_sub(1)) {
         instance.count_over_limit();
-        let message = too_many(limit).to_string();
+        let message = full.error().to_string();
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Tunnel, Side::Agent, message));
     }
     instance.admit(record).map_err(|(reason, fault)| Refusal {

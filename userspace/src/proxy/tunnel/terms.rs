@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-/// Bytes that a stream may have under way before its reader takes some (SETTINGS_INITIAL_WINDOW_SIZE): also the most
-/// that one slow reader makes us hold.
-pub(super) const STREAM_WINDOW: u32 = 4 << 20;
-/// Bytes that all streams of a connection may have under way together.
+/// Bytes that all streams of a tunnel may have under way together, before their readers take some, where there are few tunnels.
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// The same where there are very many.
+const LEAST_WINDOW: u32 = 256 << 10;
+/// What the tunnels of one instance share of it: readers that take nothing make us hold this much and not as much again for
+/// every tunnel.
+const INSTANCE_WINDOW: u32 = 64 << 20;
+/// Streams that fill a tunnel's window: slower readers than this hold up the others.
+const SLOW_READERS: u32 = 4;
 /// Longest frame (SETTINGS_MAX_FRAME_SIZE).
 const FRAME: u32 = 1 << 20;
 /// Longest head that a server is sent (SETTINGS_MAX_HEADER_LIST_SIZE).
@@ -28,12 +32,19 @@ pub(super) const PING_PERIOD: Duration = Duration::from_secs(10);
 /// How long its answer may take before it counts as gone.
 pub(super) const PING_PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a client announces.
-pub(super) fn client() -> h2::client::Builder {
+/// Bytes that a tunnel may have under way, one of so many.
+fn connection_window(tunnels: usize) -> u32 {
+    let tunnels = u32::try_from(tunnels).unwrap_or(u32::MAX).max(1);
+    (INSTANCE_WINDOW / tunnels).clamp(LEAST_WINDOW, CONNECTION_WINDOW)
+}
+
+/// What a client announces that has so many tunnels.
+pub(super) fn client(tunnels: usize) -> h2::client::Builder {
+    let window = connection_window(tunnels);
     let mut terms = h2::client::Builder::new();
     terms
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(window / SLOW_READERS)
+        .initial_connection_window_size(window)
         .max_frame_size(FRAME)
         .max_header_list_size(CLIENT_HEADERS)
         .max_send_buffer_size(SEND_BUFFER)
@@ -41,15 +52,29 @@ pub(super) fn client() -> h2::client::Builder {
     terms
 }
 
-/// What a server announces.
-pub(super) fn server() -> h2::server::Builder {
+/// What a server announces that has so many tunnels.
+pub(super) fn server(tunnels: usize) -> h2::server::Builder {
+    let window = connection_window(tunnels);
     let mut terms = h2::server::Builder::new();
     terms
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(window / SLOW_READERS)
+        .initial_connection_window_size(window)
         .max_frame_size(FRAME)
         .max_header_list_size(SERVER_HEADERS)
         .max_concurrent_streams(SERVER_STREAMS)
         .max_send_buffer_size(SEND_BUFFER);
     terms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_tunnels_have_large_windows_and_many_share_one_room() {
+        for (tunnels, mebibytes) in [(0, 16.0), (1, 16.0), (4, 16.0), (8, 8.0), (64, 1.0), (10_000, 0.25)] {
+            let window = f64::from(connection_window(tunnels)) / f64::from(1 << 20);
+            assert!((window - mebibytes).abs() < f64::EPSILON, "{tunnels}: {window}");
+        }
+    }
 }

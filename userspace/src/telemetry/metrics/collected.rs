@@ -31,8 +31,15 @@ pub enum Row {
     DenialEventsLost(u64),
     /// Pauses in accepting because descriptors or memory ran out.
     AcceptBackoffs(u64),
-    /// Connections reset because as many as allowed were open.
+    /// Connections, tunnels and requests turned away because too many were open.
     ConnectionsOverLimit(u64),
+    /// Tasks that broke.
+    Panics {
+        /// What they do.
+        task: &'static str,
+        /// How often.
+        count: u64,
+    },
     /// Access log lines that were lost.
     AccessLogDropped(u64),
     /// Access log lines about denials that were held back by their rate.
@@ -163,6 +170,7 @@ struct Families {
     events_lost: IntCounter,
     backoffs: IntCounter,
     over_limit: IntCounter,
+    panics: IntCounterVec,
     dropped: IntCounter,
     suppressed: IntCounter,
     overflowed: IntCounter,
@@ -199,7 +207,14 @@ impl Families {
             )?,
             over_limit: IntCounter::new(
                 "sidestep_connections_over_limit_total",
-                "Connections reset because as many as relay.max-connections allows were open.",
+                "Connections, tunnels and requests turned away because too many were open.",
+            )?,
+            panics: IntCounterVec::new(
+                Opts::new(
+                    "sidestep_panics_total",
+                    "Tasks of the workload that panicked: connection (reset), and others (begun again).",
+                ),
+                &["task"],
             )?,
             dropped: IntCounter::new(
                 "sidestep_access_log_dropped_total",
@@ -264,7 +279,7 @@ impl Families {
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 17] {
+    fn all(&self) -> [&dyn Collector; 18] {
         [
             &self.verdicts,
             &self.captures,
@@ -272,6 +287,7 @@ impl Families {
             &self.events_lost,
             &self.backoffs,
             &self.over_limit,
+            &self.panics,
             &self.dropped,
             &self.suppressed,
             &self.overflowed,
@@ -298,6 +314,7 @@ impl Families {
             Row::DenialEventsLost(count) => self.events_lost.inc_by(count),
             Row::AcceptBackoffs(count) => self.backoffs.inc_by(count),
             Row::ConnectionsOverLimit(count) => self.over_limit.inc_by(count),
+            Row::Panics { task, count } => self.panics.with_label_values(&[task]).inc_by(count),
             Row::AccessLogDropped(count) => self.dropped.inc_by(count),
             Row::AccessLogSuppressed(count) => self.suppressed.inc_by(count),
             Row::LabelSetsOverflowed(count) => self.overflowed.inc_by(count),

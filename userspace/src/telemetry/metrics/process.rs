@@ -28,6 +28,8 @@ pub enum ProcessRow {
     },
     /// Whether what the API server says is up to date.
     ApiServerReachable(bool),
+    /// Panics, whoever's they were.
+    Panics(u64),
 }
 
 /// Whoever keeps such counts.
@@ -73,6 +75,10 @@ impl Process {
             Opts::new("sidestep_api_server_reachable", "Whether what the API server says is up to date."),
             &[],
         )?;
+        let panics = IntCounterVec::new(
+            Opts::new("sidestep_process_panics_total", "Panics anywhere in this process."),
+            &[],
+        )?;
         let sources = self.0.read().unwrap_or_else(PoisonError::into_inner);
         for row in sources.iter().flat_map(|source| source()) {
             match row {
@@ -82,12 +88,13 @@ impl Process {
                 ProcessRow::CniRequests { command, outcome, count } => {
                     requests.with_label_values(&[command, outcome]).inc_by(count);
                 }
+                ProcessRow::Panics(count) => panics.with_label_values::<&str>(&[]).inc_by(count),
                 ProcessRow::ApiServerReachable(reached) => {
                     reachable.with_label_values::<&str>(&[]).set(i64::from(reached));
                 }
             }
         }
-        let all: [&dyn Collector; 4] = [&served, &failures, &requests, &reachable];
+        let all: [&dyn Collector; 5] = [&served, &failures, &requests, &reachable, &panics];
         let families = all.into_iter().flat_map(Collector::collect);
         Ok(families.filter(|family| !family.get_metric().is_empty()).collect())
     }
