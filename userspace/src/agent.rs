@@ -14,6 +14,7 @@
 //! - `local`: what they say of themselves to whoever runs them
 //! - `asking`: how a command asks a process there
 //! - `logging`: what a process logs on standard error
+//! - `moment`: how far away a time is
 //! - `observing`: what is told of it: access log, metrics, readiness, certificates
 
 mod admission;
@@ -37,6 +38,7 @@ mod lint;
 mod listeners;
 mod local;
 mod logging;
+mod moment;
 mod node;
 mod observing;
 mod refusals;

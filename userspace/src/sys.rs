@@ -12,6 +12,7 @@ pub mod descriptors;
 pub mod foreign;
 pub mod kernel;
 pub mod namespace;
+pub mod own_socket;
 pub mod rcu;
 pub mod ready;
 pub mod rights;

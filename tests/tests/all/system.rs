@@ -15,6 +15,7 @@ mod instructions;
 mod kubernetes;
 mod laptop;
 mod manifests;
+mod node;
 mod operate;
 mod podman;
 mod policy;

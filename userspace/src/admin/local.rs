@@ -7,11 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fs::{self, DirBuilder, Permissions};
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +27,8 @@ use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+
+use crate::sys::own_socket::OwnSocket;
 
 /// Where the sockets of all instances of this file system are.
 pub const DIRECTORY: &str = "/run/sidestep";
@@ -77,8 +77,7 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Local {
     listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
+    socket: OwnSocket,
 }
 
 impl Local {
@@ -87,16 +86,8 @@ impl Local {
     /// # Errors
     /// The directory is somebody else's, or cannot be written to.
     pub fn listen(directory: &Path, name: &str) -> io::Result<Self> {
-        own(directory)?;
-        let path = directory.join(format!("{name}.{EXTENSION}"));
-        let new = directory.join(format!(".{name}.{}", std::process::id()));
-        let _: io::Result<()> = fs::remove_file(&new);
-        let listener = UnixListener::bind(&new)?;
-        fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-        let inode = fs::symlink_metadata(&new)?.ino();
-        // In one step, so that the name is never without a socket that answers.
-        fs::rename(&new, &path)?;
-        Ok(Self { listener, path, inode })
+        let (listener, socket) = OwnSocket::listen(&directory.join(format!("{name}.{EXTENSION}")))?;
+        Ok(Self { listener, socket })
     }
 
     /// Answers whoever connects, until the future is dropped.
@@ -105,11 +96,13 @@ impl Local {
         answer: impl Fn(Question) -> Reply + Send + Sync + 'static,
     ) -> impl Future<Output = ()> + Send {
         let (answer, room) = (Arc::new(answer), Arc::new(Semaphore::new(CONNECTIONS)));
+        let Self { listener, socket } = self;
         async move {
+            let _socket = socket;
             let mut serving = tokio::task::JoinSet::new();
             // The semaphore is never closed.
             while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
-                match self.listener.accept().await {
+                match listener.accept().await {
                     Ok((stream, _)) => {
                         let answer = Arc::clone(&answer);
                         serving.spawn(async move {
@@ -122,31 +115,6 @@ impl Local {
                 while serving.try_join_next().is_some() {}
             }
         }
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _: io::Result<()> = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Makes sure that a directory is there, and nobody else's.
-fn own(directory: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let found = fs::symlink_metadata(directory)?;
-            if !found.is_dir() || found.uid() != geteuid().as_raw() {
-                return Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    "the directory is somebody else's",
-                ));
-            }
-            fs::set_permissions(directory, Permissions::from_mode(0o700))
-        }
-        made => made,
     }
 }
 
@@ -217,7 +185,9 @@ fn response(reply: Reply) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::{Read, Write};
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixStream;
 
     use super::*;

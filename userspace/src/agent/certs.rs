@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use jiff::{Timestamp, Unit};
 use tokio::net::TcpStream;
 
+use crate::agent::moment::away;
 use crate::cli::{CertsArgs, Form};
 use crate::identity::Standing;
 
@@ -96,19 +97,10 @@ fn table(standing: &Standing, now: Timestamp) -> String {
     rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
-/// A time, and how far away it is, in its two largest units.
+/// A time, and how far away it is.
 fn moment(time: Timestamp, now: Timestamp) -> String {
-    let seconds = time.as_second() - now.as_second();
-    let away = seconds.unsigned_abs();
-    let (minutes, hours, days) = (away / 60, away / 3600, away / 86_400);
-    let away = match away {
-        0..60 => format!("{away}s"),
-        60..3600 => format!("{minutes}m"),
-        3600..86_400 => format!("{hours}h {}m", minutes % 60),
-        _ => format!("{days}d {}h", hours % 24),
-    };
     let shown = time.round(Unit::Second).unwrap_or(time);
-    if seconds < 0 { format!("{shown} ({away} ago)") } else { format!("{shown} (in {away})") }
+    format!("{shown} ({})", away(time, now))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::admin::local::DIRECTORY;
 use crate::agent::asking::{self, Meant};
+use crate::agent::moment;
 use crate::cli::{ConfigArgs, Form, LogArgs, StatusArgs};
 
 /// Prints what runs here and how it stands.
@@ -133,21 +134,10 @@ fn row(workload: &Value, now: Timestamp) -> [String; 7] {
     ]
 }
 
-/// How far away a time is, in its largest unit or two.
+/// How far away a time is, if it is one.
 fn away(time: &Value, now: Timestamp) -> String {
-    let Some(time) = time.as_str().and_then(|time| time.parse::<Timestamp>().ok()) else {
-        return "-".to_owned();
-    };
-    let seconds = time.as_second() - now.as_second();
-    let away = seconds.unsigned_abs();
-    let (minutes, hours, days) = (away / 60, away / 3600, away / 86_400);
-    let away = match away {
-        0..60 => format!("{away}s"),
-        60..3600 => format!("{minutes}m"),
-        3600..86_400 => format!("{hours}h {}m", minutes % 60),
-        _ => format!("{days}d {}h", hours % 24),
-    };
-    if seconds < 0 { format!("{away} ago") } else { format!("in {away}") }
+    let time = time.as_str().and_then(|time| time.parse().ok());
+    time.map_or_else(|| "-".to_owned(), |time| moment::away(time, now))
 }
 
 fn text(value: &Value) -> String {

@@ -6,15 +6,12 @@
 mod outcomes;
 mod turns;
 
-use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::unistd::geteuid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -24,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::attachment::{Attachment, Detached, Enrol, Refusal, RefusalKind};
 use super::caller::{self, Stranger};
 use super::wire::{self, Answer, PREFIX, Request, Subject};
+use crate::sys::own_socket::OwnSocket;
 use crate::sys::rights;
 
 pub use outcomes::{Asked, Outcome, Outcomes};
@@ -44,14 +42,7 @@ pub struct Serving {
     outcomes: Arc<Outcomes>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
-    socket: Place,
-}
-
-/// Where the socket is.
-#[derive(Debug)]
-struct Place {
-    path: PathBuf,
-    inode: u64,
+    _socket: OwnSocket,
 }
 
 /// Hears the plugins at `path`, in place of whoever did before. Within a runtime.
@@ -59,12 +50,12 @@ struct Place {
 /// # Errors
 /// The directory is somebody else's, or cannot be written to.
 pub fn serve(path: &Path, enrol: Arc<dyn Enrol>) -> io::Result<Serving> {
-    let (listener, socket) = listen(path)?;
+    let (listener, socket) = OwnSocket::listen(path)?;
     let outcomes = Arc::new(Outcomes::default());
     let (stop, stopped) = oneshot::channel();
     let counter = Arc::new(Counter { enrol, outcomes: Arc::clone(&outcomes), turns: Turns::default() });
     let task = tokio::spawn(accept(listener, counter, stopped));
-    Ok(Serving { outcomes, stop: Some(stop), task, socket })
+    Ok(Serving { outcomes, stop: Some(stop), task, _socket: socket })
 }
 
 impl Serving {
@@ -85,42 +76,6 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.task.abort();
-        if fs::symlink_metadata(&self.socket.path).is_ok_and(|found| found.ino() == self.socket.inode) {
-            let _: io::Result<()> = fs::remove_file(&self.socket.path);
-        }
-    }
-}
-
-fn listen(path: &Path) -> io::Result<(UnixListener, Place)> {
-    let wrong = |message: &str| io::Error::new(io::ErrorKind::InvalidInput, message.to_owned());
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(wrong("expected the path of a socket in a directory"));
-    };
-    own(directory)?;
-    let new = directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let _: io::Result<()> = fs::remove_file(&new);
-    let listener = UnixListener::bind(&new)?;
-    fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-    let inode = fs::symlink_metadata(&new)?.ino();
-    fs::rename(&new, path)?;
-    Ok((listener, Place { path: path.to_owned(), inode }))
-}
-
-/// Makes sure that a directory is there, and nobody else's.
-fn own(directory: &Path) -> io::Result<()> {
-    if let Some(above) = directory.parent() {
-        fs::create_dir_all(above)?;
-    }
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let found = fs::symlink_metadata(directory)?;
-            if !found.is_dir() || found.uid() != geteuid().as_raw() {
-                let message = "expected a directory of this user's for the socket, found somebody else's";
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-            }
-            fs::set_permissions(directory, Permissions::from_mode(0o700))
-        }
-        made => made,
     }
 }
 
