@@ -40,7 +40,6 @@ pub struct Node {
 }
 
 /// A machine is one node: its agents share one stage. Whoever has an agent of a node started holds this meanwhile.
-#[must_use]
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

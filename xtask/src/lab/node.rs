@@ -116,20 +116,20 @@ impl<'lab> Node<'lab> {
     pub(crate) fn runs(&self, pod: &Pod, name: &str) {
         let addresses = pod.addresses().map(|address| json!({ "ip": address }));
         let status = json!({ "phase": "Running", "podIP": pod.addresses()[0], "podIPs": addresses });
-        self.put_pod(pod, name, json!({}), &status);
+        self.put_pod(pod, name, &json!({}), &status);
     }
 
     /// Tells it that one that runs is not to be served any more. (One whose object is gone is served until nothing lives in it.)
     pub(crate) fn disable(&self, pod: &Pod, name: &str) {
-        self.put_pod(pod, name, json!({ "sidestep.io/mode": "disabled" }), &json!({ "phase": "Running" }));
+        self.put_pod(pod, name, &json!({ "sidestep.io/mode": "disabled" }), &json!({ "phase": "Running" }));
     }
 
     /// Tells the API server of a pod of [`NAMESPACE`] that is to run here, and has no network yet.
     pub(crate) fn expects(&self, pod: &Pod, name: &str) {
-        self.put_pod(pod, name, json!({}), &json!({ "phase": "Pending" }));
+        self.put_pod(pod, name, &json!({}), &json!({ "phase": "Pending" }));
     }
 
-    fn put_pod(&self, pod: &Pod, name: &str, annotations: Value, status: &Value) {
+    fn put_pod(&self, pod: &Pod, name: &str, annotations: &Value, status: &Value) {
         self.put(json!({
             "kind": "Pod",
             "metadata": {
@@ -302,11 +302,6 @@ impl Agent<'_> {
     /// Its process id.
     pub(crate) fn pid(&self) -> Pid {
         self.program.pid()
-    }
-
-    /// Its resident memory, in bytes.
-    pub(crate) fn resident_bytes(&self) -> Result<u64> {
-        self.program.resident_bytes()
     }
 
     /// What it has logged so far.
