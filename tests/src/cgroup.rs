@@ -116,6 +116,88 @@ impl Drop for Cgroup {
     }
 }
 
+/// A bound on the memory that a process takes from now on, beyond which the kernel kills it.
+#[derive(Debug)]
+pub struct MemoryLimit {
+    directory: PathBuf,
+    /// Where the kernel counts whom it has killed.
+    kills: &'static str,
+    own: bool,
+}
+
+impl MemoryLimit {
+    /// Bounds a process that lives alone in a cgroup.
+    ///
+    /// # Panics
+    /// When the machine has no memory controller, or it refuses.
+    #[must_use]
+    pub fn on(cgroup: &Cgroup, process: &Process, bytes: u64) -> Self {
+        let write = |file: PathBuf, value: &str| {
+            fs::write(&file, value)
+                .unwrap_or_else(|error| panic!("write {value} to {}: {error}", file.display()));
+        };
+        match memory_controller().unwrap_or_else(|| panic!("the memory controller has gone")) {
+            MemoryController::Unified(root) => {
+                write(root.join("cgroup.subtree_control"), "+memory");
+                write(cgroup.path().join("memory.max"), &bytes.to_string());
+                Self { directory: cgroup.path().to_owned(), kills: "memory.events", own: false }
+            }
+            MemoryController::Alone(mount) => {
+                let name = format!("{}{}-{}", Cgroup::PREFIX, std::process::id(), serial());
+                let path = mount.join(name);
+                fs::create_dir(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
+                write(path.join("memory.limit_in_bytes"), &bytes.to_string());
+                write(path.join("cgroup.procs"), &process.pid().to_string());
+                Self { directory: path, kills: "memory.oom_control", own: true }
+            }
+        }
+    }
+
+    /// How many processes the kernel has killed for it.
+    #[must_use]
+    pub fn kills(&self) -> u64 {
+        let text = fs::read_to_string(self.directory.join(self.kills)).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
+        count.unwrap_or(0)
+    }
+}
+
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        if self.own {
+            // Whoever still lives there goes on without a bound.
+            let _ = fs::write(self.directory.join("memory.limit_in_bytes"), "-1");
+            let _ = fs::remove_dir(&self.directory);
+        }
+    }
+}
+
+/// Where memory can be bounded.
+#[derive(Debug)]
+pub(crate) enum MemoryController {
+    /// In the cgroup2 hierarchy.
+    Unified(PathBuf),
+    /// In a hierarchy of version 1 of its own.
+    Alone(PathBuf),
+}
+
+/// The memory controller of this machine, if there is one.
+pub(crate) fn memory_controller() -> Option<MemoryController> {
+    let unified = mount()?;
+    let controllers = fs::read_to_string(unified.join("cgroup.controllers")).unwrap_or_default();
+    if controllers.split_whitespace().any(|name| name == "memory") {
+        return Some(MemoryController::Unified(unified));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let alone = mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut after = after.split(' ');
+        let is_it = after.next()? == "cgroup" && after.nth(1)?.split(',').any(|option| option == "memory");
+        is_it.then(|| before.split(' ').nth(4).map(PathBuf::from))?
+    });
+    alone.map(MemoryController::Alone)
+}
+
 /// Kills everything in a cgroup and below, and removes it when the last process has left.
 ///
 /// # Errors

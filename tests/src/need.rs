@@ -25,6 +25,8 @@ pub enum Need {
     Kernel(u32, u32),
     /// A mounted cgroup2 hierarchy.
     Cgroup2,
+    /// Memory that can be bounded by cgroup.
+    MemoryController,
     /// Multipath TCP compiled in and enabled.
     Mptcp,
     /// IPv6 compiled in.
@@ -68,6 +70,9 @@ impl Need {
             Self::File(path) => (!Path::new(path).exists()).then(|| format!("needs the file {path}")),
             Self::Kernel(major, minor) => older_than(major, minor),
             Self::Cgroup2 => cgroup::mount().is_none().then(|| "needs a mounted cgroup2 hierarchy".into()),
+            Self::MemoryController => cgroup::memory_controller()
+                .is_none()
+                .then(|| "needs the memory controller of cgroups".into()),
             Self::Mptcp => match std::fs::read_to_string("/proc/sys/net/mptcp/enabled") {
                 Ok(text) if text.trim() == "1" => None,
                 _ => Some("needs a kernel with MPTCP enabled".into()),

@@ -52,7 +52,8 @@ pub struct Agent<'node> {
     node: &'node Node,
     admin: SocketAddr,
     file: PathBuf,
-    _cgroup: Cgroup,
+    /// Where it runs.
+    pub cgroup: Cgroup,
 }
 
 impl Node {
@@ -156,6 +157,15 @@ impl Node {
     /// When it cannot be started.
     #[must_use]
     pub fn start(&self, config: &Value, admin: u16) -> Agent<'_> {
+        self.start_program(&binary(), config, admin)
+    }
+
+    /// The same for another file with the product in it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_program(&self, program: &Path, config: &Value, admin: u16) -> Agent<'_> {
         let admin = SocketAddr::from(([127, 0, 0, 1], admin));
         let file = self.directory.path().join(format!("node-{}.yaml", admin.port()));
         let log = AccessLog::at(self.directory.path().join(format!("access-{}.log", admin.port())));
@@ -165,9 +175,9 @@ impl Node {
         replace(&file, &format!("{config:#}\n"));
         let cgroup = Cgroup::new();
         let place = Place { cgroup: &cgroup, namespace: &self.namespace, descriptors: None, without: &[] };
-        let mut command = place.command(binary());
+        let mut command = place.command(program);
         command.args(["node", "--config"]).arg(&file);
-        Agent { process: Process::start(command), log, node: self, admin, file, _cgroup: cgroup }
+        Agent { process: Process::start(command), log, node: self, admin, file, cgroup }
     }
 
     /// The object of a pod of [`NAMESPACE`] on this node, running; `more` is merged into its metadata.
@@ -195,12 +205,24 @@ impl Node {
         self.api.put(self.object(pod, name, json!({})));
     }
 
-    /// Calls the installed plugin as a container runtime does, in the machine's own namespaces.
+    /// Calls the plugin as a container runtime does, in the machine's own namespaces.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
     pub fn plugin(&self, command: &str, pod: &Pod, name: &str) -> Output {
+        // Whatever the name of its file is: that is how it knows what it is.
+        let program = self.directory.path().join("sidestep-cni");
+        let _there = symlink(binary(), &program);
+        self.call(Command::new(program), command, pod, name)
+    }
+
+    /// Calls a plugin, wherever that is done from.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn call(&self, mut plugin: Command, command: &str, pod: &Pod, name: &str) -> Output {
         let config = json!({
             "cniVersion": "1.0.0", "name": "pods", "type": "sidestep-cni",
             "agent-socket": self.socket(),
@@ -213,10 +235,7 @@ impl Node {
                 }).collect::<Vec<_>>(),
             },
         });
-        // Whatever the name of its file is: that is how it knows what it is.
-        let program = self.directory.path().join("sidestep-cni");
-        let _there = symlink(binary(), &program);
-        let mut child = Command::new(&program)
+        let mut child = plugin
             .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", format!("sandbox-{}", pod.uid))
             .env("CNI_NETNS", pod.namespace.path())

@@ -78,6 +78,29 @@ impl Pod {
         (left, right)
     }
 
+    /// So many pods on one switch, which is handed on for as long as they are to reach each other: 10.77.0.1 and fd77::1 for the
+    /// first, and so on.
+    ///
+    /// # Panics
+    /// When anything of it cannot be made.
+    #[must_use]
+    pub fn joined<const COUNT: usize>() -> (Namespace, [Self; COUNT]) {
+        let switch = Namespace::new();
+        switch.ip(&["link", "add", "switch", "type", "bridge"]);
+        switch.ip(&["link", "set", "switch", "up"]);
+        let pods = std::array::from_fn(|index| {
+            let (mut pod, number) = (Self::alone(), index + 1);
+            let (near, far, port) = (pod.namespace.name().to_owned(), switch.name(), format!("pod{number}"));
+            ip(&["link", "add", "eth0", "netns", &near, "type", "veth", "peer", "name", &port, "netns", far]);
+            switch.ip(&["link", "set", &port, "master", "switch", "up"]);
+            pod.add_address(&format!("10.77.0.{number}/24"));
+            pod.add_address(&format!("fd77::{number}/64"));
+            pod.namespace.ip(&["link", "set", "eth0", "up"]);
+            pod
+        });
+        (switch, pods)
+    }
+
     /// Gives one more address, written as ADDRESS/BITS, to the pod's `eth0`.
     ///
     /// # Panics

@@ -13,5 +13,5 @@ mod roster;
 mod wish;
 
 pub use note::Note;
-pub use roster::{Attach, Roster, Step};
+pub use roster::{Attach, Roster, Step, When};
 pub use wish::{Unsaid, Wish, wish};

@@ -2,4 +2,5 @@
 
 mod ask;
 mod kernel;
+mod pods;
 mod system;

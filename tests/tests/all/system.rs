@@ -14,6 +14,7 @@ mod instructions;
 mod kubernetes;
 mod laptop;
 mod manifests;
+mod node;
 mod operate;
 mod podman;
 mod policy;

@@ -8,6 +8,7 @@
 //! - here: the start, the end, and the order of events
 //! - `enrolment`: what becomes of what the plugin asks for, and of the steps of the [`crate::node::Roster`]
 //! - `served`: the pods that are served
+//! - `deserted`: what an agent before this one has left
 //! - `known`: what Kubernetes says, with its meaning
 //! - `sandbox`: where a pod lives
 //! - `finder`: who is at an address
@@ -15,6 +16,7 @@
 //! - `counts`: what it tells of itself in its metrics
 
 mod counts;
+mod deserted;
 mod enrolment;
 mod finder;
 mod known;
@@ -99,6 +101,8 @@ struct Node {
     pods: Arc<Pods>,
     /// By uid.
     served: BTreeMap<String, Served>,
+    /// Those of them that are let go once nothing lives in them.
+    lingering: BTreeSet<String>,
     /// Who waits for a pod to be served, by uid.
     waiting: BTreeMap<String, Vec<Answer>>,
     known: watch::Sender<Known>,
@@ -179,6 +183,7 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
         unenrolled,
         pods: Arc::default(),
         served: BTreeMap::new(),
+        lingering: BTreeSet::new(),
         waiting: BTreeMap::new(),
         known: watch::Sender::new(Known::default()),
         renewing: Renewing::No,
@@ -335,12 +340,15 @@ impl Node {
         for uid in superseded {
             self.hand_over(&uid);
         }
+        self.see_off();
         if self.roster.next_due().is_some_and(|due| due <= self.now()) {
             self.look();
         }
-        if self.standing == Standing::Serving && self.pods.listed && self.readiness.state() == State::Starting
-        {
+        // Who is ready has taken over what is to be taken over: then the agent before us is told to go.
+        let stands = self.pods.listed && self.roster.is_settled();
+        if self.standing == Standing::Serving && stands && self.readiness.state() == State::Starting {
             self.readiness.set(State::Ready);
+            self.clear_up();
             if let Err(error) = text::give_back() {
                 tracing::debug!(%error, "what only the start needed stays resident");
             }

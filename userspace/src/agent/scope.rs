@@ -178,14 +178,19 @@ pub(super) struct Enrolled {
 const NAME_IN_PINS: usize = 120;
 
 impl Enrolled {
-    /// What the pod's pins are called: no two pods have one cgroup. The BPF file system has no dots in names
-    /// (bpf_lookup in kernel/bpf/inode.c), and Kubernetes no underscores.
+    /// What the pod's pins are called: no two pods have one cgroup.
     fn pins_name(&self) -> Result<String> {
-        let PodKey { namespace, name } = &self.key;
-        let name: String = name.chars().take(NAME_IN_PINS).collect::<String>().replace('.', "_");
         let cgroup = self.workload.id().context("look at the pod-level cgroup")?;
-        Ok(format!("{namespace}_{name}-{cgroup}"))
+        Ok(format!("{}-{cgroup}", pins_of(&self.key)))
     }
+}
+
+/// What the names of the pins of all pods of one name begin with, before the number of a cgroup. The BPF file system has no dots in
+/// names (bpf_lookup in kernel/bpf/inode.c), and Kubernetes no underscores.
+pub(super) fn pins_of(pod: &PodKey) -> String {
+    let PodKey { namespace, name } = pod;
+    let name: String = name.chars().take(NAME_IN_PINS).collect::<String>().replace('.', "_");
+    format!("{namespace}_{name}")
 }
 
 /// The workload's name: the configured one, or the host's.

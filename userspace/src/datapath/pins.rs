@@ -28,7 +28,7 @@ use sidestep_abi::maps::OWNERS;
 use crate::sys::bpffs::{self, Mounting};
 use cleaning::{remove_orphans, remove_tree};
 
-pub use cleaning::{Cleaned, Cleanup, clean};
+pub use cleaning::{Cleaned, Cleanup, clean, sweep};
 
 const ROOT: &str = "sidestep";
 /// The directory of what the workloads of a node share. No workload's has this name: theirs end in the id of a cgroup or process.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::wish::{Unsaid, Wish, wish};
-use crate::model::{Pod, PodKey, Pods};
+use crate::model::{Phase, Pod, PodKey, Pods};
 
 /// How soon a pod that could not be served is tried again, at first and at most; doubled each time.
 const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
@@ -19,9 +19,18 @@ pub enum Step {
     /// Begin to serve it. It runs already: its surroundings have to be found.
     Start(Arc<Pod>),
     /// Let go of it.
-    Stop(PodKey, String),
+    Stop(PodKey, String, When),
     /// Tell that it cannot be served, and why.
     Refuse(Arc<Pod>, String),
+}
+
+/// When to let go of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// It goes on without us.
+    Now,
+    /// Nobody wants it any more: once nothing lives in it. What it says until then is held to policy.
+    HasEnded,
 }
 
 /// What to do with a pod that the plugin tells of.
@@ -102,7 +111,7 @@ impl Roster {
                 Stand::Failed { .. } | Stand::Refused(_) => false,
                 Stand::Served => {
                     entry.stand = Stand::Stopping;
-                    steps.push(Step::Stop(entry.key.clone(), uid.clone()));
+                    steps.push(Step::Stop(entry.key.clone(), uid.clone(), When::HasEnded));
                     true
                 }
                 Stand::Starting | Stand::Stopping => true,
@@ -132,7 +141,9 @@ impl Roster {
             }
             (Wish::Leave | Wish::Refuse(_), Some(stand @ Stand::Served)) => {
                 *stand = Stand::Stopping;
-                steps.push(Step::Stop(pod.key.clone(), pod.uid.clone()));
+                // An eviction is said to have ended the pod before it has.
+                let when = if pod.phase == Phase::Ended { When::HasEnded } else { When::Now };
+                steps.push(Step::Stop(pod.key.clone(), pod.uid.clone(), when));
             }
             (Wish::Refuse(why), None) => {
                 self.enter(pod, &Stand::Refused(why.clone()), true);
@@ -198,6 +209,12 @@ impl Roster {
         }
     }
 
+    /// Whether of every pod it is known whether it can be served.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.entries.values().all(|entry| entry.stand != Stand::Starting)
+    }
+
     /// When something is to be tried again, if anything is.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
@@ -212,7 +229,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Network, Phase};
+    use crate::model::Network;
 
     const NOW: Duration = Duration::from_secs(100);
 
@@ -237,8 +254,8 @@ mod tests {
         }
     }
 
-    fn stop(pod: &Pod) -> Step {
-        Step::Stop(pod.key.clone(), pod.uid.clone())
+    fn stop(pod: &Pod, when: When) -> Step {
+        Step::Stop(pod.key.clone(), pod.uid.clone(), when)
     }
 
     #[test]
@@ -249,7 +266,7 @@ mod tests {
         assert_eq!(roster.look(&pods(&[&web]), NOW), []);
         roster.started("1", true, NOW);
         assert_eq!(roster.look(&pods(&[&web]), NOW), []);
-        assert_eq!(roster.look(&pods(&[]), NOW), [stop(&web)]);
+        assert_eq!(roster.look(&pods(&[]), NOW), [stop(&web, When::HasEnded)]);
         assert_eq!(roster.look(&pods(&[]), NOW), []);
         roster.stopped("1");
         assert_eq!(roster.look(&pods(&[&web]), NOW), [Step::Start(web)]);
@@ -270,7 +287,7 @@ mod tests {
         let (old, new) = (pod("web", "1", "enabled"), pod("web", "2", "enabled"));
         roster.look(&pods(&[&old]), NOW);
         roster.started("1", true, NOW);
-        assert_eq!(roster.look(&pods(&[&new]), NOW), [Step::Start(new), stop(&old)]);
+        assert_eq!(roster.look(&pods(&[&new]), NOW), [Step::Start(new), stop(&old, When::HasEnded)]);
     }
 
     #[test]
@@ -281,9 +298,22 @@ mod tests {
         // Not while it is being started: afterwards.
         assert_eq!(roster.look(&pods(&[&off]), NOW), []);
         roster.started("1", true, NOW);
-        assert_eq!(roster.look(&pods(&[&off]), NOW), [stop(&on)]);
+        assert_eq!(roster.look(&pods(&[&off]), NOW), [stop(&on, When::Now)]);
         roster.stopped("1");
         assert_eq!(roster.look(&pods(&[&on]), NOW), [Step::Start(on)]);
+    }
+
+    #[test]
+    fn one_that_is_said_to_have_ended_is_let_go_when_it_has() {
+        let mut roster = Roster::new(Unsaid::Leave);
+        let web = pod("web", "1", "enabled");
+        roster.look(&pods(&[&web]), NOW);
+        roster.started("1", true, NOW);
+        let evicted = Arc::new(Pod { phase: Phase::Ended, ..(*web).clone() });
+        assert_eq!(roster.look(&pods(&[&evicted]), NOW), [stop(&web, When::HasEnded)]);
+        assert_eq!(roster.look(&pods(&[]), NOW), []);
+        roster.stopped("1");
+        assert_eq!(roster.look(&pods(&[&evicted]), NOW), []);
     }
 
     #[test]
@@ -302,6 +332,19 @@ mod tests {
         }
         roster.started("1", true, now);
         assert_eq!(roster.next_due(), None);
+    }
+
+    #[test]
+    fn it_is_settled_when_every_start_has_gone_well_or_not() {
+        let mut roster = Roster::new(Unsaid::Leave);
+        let (web, db) = (pod("web", "1", "enabled"), pod("db", "2", "enabled"));
+        assert!(roster.is_settled());
+        roster.look(&pods(&[&web, &db]), NOW);
+        assert!(!roster.is_settled());
+        roster.started("1", true, NOW);
+        assert!(!roster.is_settled());
+        roster.started("2", false, NOW);
+        assert!(roster.is_settled());
     }
 
     #[test]

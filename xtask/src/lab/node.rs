@@ -116,18 +116,26 @@ impl<'lab> Node<'lab> {
     pub(crate) fn runs(&self, pod: &Pod, name: &str) {
         let addresses = pod.addresses().map(|address| json!({ "ip": address }));
         let status = json!({ "phase": "Running", "podIP": pod.addresses()[0], "podIPs": addresses });
-        self.put_pod(pod, name, &status);
+        self.put_pod(pod, name, json!({}), &status);
+    }
+
+    /// Tells it that one that runs is not to be served any more. (One whose object is gone is served until nothing lives in it.)
+    pub(crate) fn disable(&self, pod: &Pod, name: &str) {
+        self.put_pod(pod, name, json!({ "sidestep.io/mode": "disabled" }), &json!({ "phase": "Running" }));
     }
 
     /// Tells the API server of a pod of [`NAMESPACE`] that is to run here, and has no network yet.
     pub(crate) fn expects(&self, pod: &Pod, name: &str) {
-        self.put_pod(pod, name, &json!({ "phase": "Pending" }));
+        self.put_pod(pod, name, json!({}), &json!({ "phase": "Pending" }));
     }
 
-    fn put_pod(&self, pod: &Pod, name: &str, status: &Value) {
+    fn put_pod(&self, pod: &Pod, name: &str, annotations: Value, status: &Value) {
         self.put(json!({
             "kind": "Pod",
-            "metadata": { "namespace": NAMESPACE, "name": name, "uid": pod.uid(), "labels": { "app": name } },
+            "metadata": {
+                "namespace": NAMESPACE, "name": name, "uid": pod.uid(), "labels": { "app": name },
+                "annotations": annotations,
+            },
             "spec": {
                 "nodeName": NAME, "serviceAccountName": name, "containers": [{ "name": "app", "image": "app" }],
             },

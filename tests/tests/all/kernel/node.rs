@@ -3,54 +3,22 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sidestep_tests::mesh::{NAMESPACE, identity};
-use sidestep_tests::{Node, Pod, Process, eventually, leftovers, needs_capture};
+use sidestep_tests::{Node, Pod, leftovers, needs_capture};
 
-use crate::ask::{accepted, connect, echo, eventually_dials, listening};
-
-/// Two pods of a node, `web` and `db`, that run.
-struct Pair {
-    web: Pod,
-    db: Pod,
-    /// What keeps their network, as a runtime has it.
-    _pauses: [Process; 2],
-}
-
-fn pair(node: &Node) -> Pair {
-    let (web, db) = Pod::pair();
-    let _pauses = [&web, &db].map(pause);
-    node.runs(&web, "web");
-    node.runs(&db, "db");
-    Pair { web, db, _pauses }
-}
-
-/// The line of a client that says hello to the app of a pod.
-fn hello(pod: &Pod) -> String {
-    format!("{} --send hello", pod.v4(8080))
-}
-
-/// The first process of a pod.
-fn pause(pod: &Pod) -> Process {
-    listening(pod.app().peer("echo --name pause --listen 127.0.0.1:7"))
-}
-
-/// A policy of the namespace of the pods.
-fn policy(kind: &str, name: &str, spec: &serde_json::Value) -> serde_json::Value {
-    json!({
-        "apiVersion": "security.istio.io/v1", "kind": kind,
-        "metadata": { "namespace": NAMESPACE, "name": name }, "spec": spec,
-    })
-}
+use crate::ask::{accepted, connect, echo, eventually_dials};
+use crate::pods::{ANSWER, Pair, denial, hello, nothing_is_left_of};
 
 #[test]
 fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
     needs_capture!();
     let node = Node::new();
-    let Pair { web, db, _pauses } = pair(&node);
-    let app = echo(&db, "app", db.v4(8080), "");
+    let pair = Pair::of(&node);
+    let (web, db) = (&pair.web, &pair.db);
+    let app = pair.app();
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
-    let dialled = connect(&web, &hello(&db));
+    let dialled = connect(web, &pair.hello());
     assert_eq!(dialled.read, "app\nhello", "{dialled:?}");
     assert_eq!(dialled.peer, Some(db.v4(8080)), "the original destination is shown");
     let (_, seen, _) = accepted(&app);
@@ -70,46 +38,38 @@ fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
 fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_there() {
     needs_capture!();
     let node = Node::new();
-    let Pair { web, db, _pauses } = pair(&node);
-    let _app = echo(&db, "app", db.v4(8080), "");
+    let pair = Pair::of(&node);
+    let _app = pair.app();
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
-    let address = hello(&db);
-    assert_eq!(connect(&web, &address).read, "app\nhello");
-    node.api.put(policy(
-        "AuthorizationPolicy",
-        "nobody",
-        &json!({ "selector": { "matchLabels": { "app": "db" } }, "action": "DENY", "rules": [{}] }),
-    ));
-    eventually_dials("web is denied", &web, &address, |dialled| dialled.read.is_empty());
+    assert!(pair.is_answered());
+    node.api.put(denial("nobody", None));
+    pair.is_denied();
     node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
-    eventually_dials("web is let in again", &web, &address, |dialled| dialled.read == "app\nhello");
+    pair.is_let_in();
 }
 
 #[test]
 fn a_pod_that_is_not_to_be_served_any_more_is_let_go_and_nothing_stays_of_it() {
     needs_capture!();
     let node = Node::new();
-    let Pair { web, db, _pauses } = pair(&node);
-    let _app = echo(&db, "app", db.v4(8080), "");
+    let pair = Pair::of(&node);
+    let _app = pair.app();
     let agent = node.agent();
     agent.serves("web");
     assert_eq!(leftovers::pins(&format!("{NAMESPACE}_web")).len(), 1);
-    node.api.put(node.object(&web, "web", json!({ "annotations": { "sidestep.io/mode": "disabled" } })));
-    eventually("its pins are gone", || {
-        let pins = leftovers::pins(&format!("{NAMESPACE}_web"));
-        if pins.is_empty() { Ok(()) } else { Err(pins) }
-    });
+    node.api.put(node.object(&pair.web, "web", json!({ "annotations": { "sidestep.io/mode": "disabled" } })));
+    nothing_is_left_of("web");
     // Not through the tunnel: who is not served has no identity.
-    assert_eq!(connect(&web, &hello(&db)).read, "app\nhello");
+    assert_eq!(connect(&pair.web, &pair.hello()).read, ANSWER);
 }
 
 #[test]
 fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
     needs_capture!();
     let node = Node::new();
-    let Pair { web, db, _pauses } = pair(&node);
+    let _pair = Pair::of(&node);
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
@@ -118,35 +78,33 @@ fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
     for name in ["shop_web", "shop_db", "node"] {
         assert_eq!(leftovers::pins(name), Vec::<String>::new());
     }
-    drop((web, db));
 }
 
 #[test]
 fn a_pod_stays_captured_while_its_agent_is_replaced_and_is_served_by_the_next() {
     needs_capture!();
     let node = Node::new();
-    let Pair { web, db, _pauses } = pair(&node);
-    let _app = echo(&db, "app", db.v4(8080), "");
-    let address = hello(&db);
+    let pair = Pair::of(&node);
+    let _app = pair.app();
     let first = node.agent();
     first.serves("web");
     first.serves("db");
     first.process.kill();
     // Nobody is there: captured connections are refused and never bypass.
-    let refused = connect(&web, &address);
+    let refused = connect(&pair.web, &pair.hello());
     assert_eq!(refused.refused.as_deref(), Some("ECONNREFUSED"), "{refused:?}");
     let second = node.agent();
     second.serves("web");
     second.serves("db");
-    assert_eq!(connect(&web, &address).read, "app\nhello");
+    assert!(pair.is_answered());
     // The third takes over while the second serves.
     let third = node.successor();
     third.serves("web");
     third.serves("db");
-    assert_eq!(connect(&web, &address).read, "app\nhello");
+    assert!(pair.is_answered());
     third.log.expect("the third carries it", |line| line.workload == "shop/web" && line.tier == "tunnel");
     assert!(second.process.stop(Signal::SIGTERM).success(), "{}", second.process.stderr());
-    assert_eq!(connect(&web, &address).read, "app\nhello");
+    assert!(pair.is_answered());
 }
 
 #[test]
@@ -169,14 +127,11 @@ fn the_plugin_returns_when_the_pod_is_captured() {
     }
     let pods = [(&web, "web"), (&db, "db")];
     pods.into_iter().for_each(|(pod, name)| node.runs(pod, name));
-    eventually_dials("through the tunnel", &web, &hello(&db), |dialled| dialled.read == "app\nhello");
+    eventually_dials("through the tunnel", &web, &hello(&db), |dialled| dialled.read == ANSWER);
     for (pod, name) in pods {
         assert!(node.plugin("CHECK", pod, name).status.success());
         assert!(node.plugin("DEL", pod, name).status.success());
-        eventually("nothing stays of the pod", || {
-            let pins = leftovers::pins(&format!("{NAMESPACE}_{name}"));
-            if pins.is_empty() { Ok(()) } else { Err(pins) }
-        });
+        nothing_is_left_of(name);
         node.api.delete("Pod", NAMESPACE, name);
     }
 }

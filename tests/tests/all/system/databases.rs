@@ -30,7 +30,7 @@ fn asked_through_two_instances(
 }
 
 /// redis on its own port, keeping nothing.
-fn redis(pod: &Pod) -> Server {
+pub(super) fn redis(pod: &Pod) -> Server {
     Server::start(pod.app(), "redis-server", |directory| {
         let options = ["--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir"];
         options.into_iter().map(str::to_owned).chain([directory.display().to_string()]).collect()
@@ -141,7 +141,15 @@ fn postgresql_answers_through_two_instances() {
         return;
     };
     let (client, server) = Pod::pair();
-    let _postgresql = Server::start(server.app(), "runuser", |directory| {
+    let _postgresql = start_postgresql(&server, &binaries);
+    let ask = ["-h", "10.77.0.2", "-U", "postgres", "-Atc", "select inet_client_addr(), 6 * 7"];
+    let printed = asked_through_two_instances(&client, &server, 5432, "psql", &ask);
+    assert_eq!(printed, "10.77.0.1|42", "PostgreSQL itself names its real client");
+}
+
+/// PostgreSQL on its own port, which lets everybody in.
+pub(super) fn start_postgresql(pod: &Pod, binaries: &Path) -> Server {
+    Server::start(pod.app(), "runuser", |directory| {
         hand_over(directory, "postgres");
         let data = directory.join("data").display().to_string();
         let [initdb, postgres] = ["initdb", "postgres"].map(|name| binaries.join(name).display().to_string());
@@ -152,10 +160,7 @@ fn postgresql_answers_through_two_instances() {
         let socket = directory.display().to_string();
         let postgres = ["-u", "postgres", "--", &postgres, "-D", &data, "-h", "0.0.0.0", "-k", &socket, "-F"];
         postgres.map(str::to_owned).into()
-    });
-    let ask = ["-h", "10.77.0.2", "-U", "postgres", "-Atc", "select inet_client_addr(), 6 * 7"];
-    let printed = asked_through_two_instances(&client, &server, 5432, "psql", &ask);
-    assert_eq!(printed, "10.77.0.1|42", "PostgreSQL itself names its real client");
+    })
 }
 
 /// Where Debian keeps the server's programs, which are not in `PATH`.

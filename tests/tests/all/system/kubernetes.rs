@@ -1,14 +1,15 @@
 //! The agent of a node and its API server: what is read there, what is told there, and what happens while it is not there.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sidestep_tests::api::Fault;
 use sidestep_tests::mesh::NAMESPACE;
 use sidestep_tests::patience::eventually_true;
-use sidestep_tests::{Need, Node, Pod, Process, eventually, leftovers, needs_capture};
+use sidestep_tests::{Need, Node, Pod, eventually, needs_capture};
 
 use super::server::answer;
 use super::web::nginx;
 use crate::ask::{connect, echo, eventually_dials};
+use crate::pods::{ANSWER, Pair, denial, is_captured, pause};
 
 /// The annotation that says who is served.
 fn note(node: &Node, name: &str) -> Option<String> {
@@ -16,63 +17,12 @@ fn note(node: &Node, name: &str) -> Option<String> {
     pod["metadata"]["annotations"]["sidestep.io/status"].as_str().map(str::to_owned)
 }
 
-fn is_captured(name: &str) -> bool {
-    !leftovers::pins(&format!("{NAMESPACE}_{name}")).is_empty()
-}
-
-fn deny_everybody(name: &str) -> Value {
-    json!({
-        "kind": "AuthorizationPolicy",
-        "metadata": { "namespace": NAMESPACE, "name": name },
-        "spec": { "selector": { "matchLabels": { "app": "db" } }, "action": "DENY", "rules": [{}] },
-    })
-}
-
-/// Two pods that run, and an app in the second.
-struct Scene {
-    web: Pod,
-    _db: Pod,
-    _processes: [Process; 2],
-    /// What to dial from the first, and what to send.
-    line: String,
-}
-
-const ANSWER: &str = "app\nhello";
-
-impl Scene {
-    fn of(node: &Node) -> Self {
-        let (web, db) = Pod::pair();
-        let app = echo(&db, "app", db.v4(8080), "");
-        let pause = pause(&web);
-        node.runs(&web, "web");
-        node.runs(&db, "db");
-        let line = format!("{} --send hello", db.v4(8080));
-        Self { web, _db: db, _processes: [app, pause], line }
-    }
-
-    fn is_answered(&self) -> bool {
-        connect(&self.web, &self.line).read == ANSWER
-    }
-
-    fn is_let_in(&self) {
-        eventually_dials("web is let in", &self.web, &self.line, |dialled| dialled.read == ANSWER);
-    }
-
-    fn is_denied(&self) {
-        eventually_dials("web is denied", &self.web, &self.line, |dialled| dialled.read.is_empty());
-    }
-}
-
-/// The first process of a pod, which keeps its network.
-fn pause(pod: &Pod) -> Process {
-    pod.app().start("sleep", ["infinity"])
-}
-
 #[test]
 fn an_agent_that_begins_without_its_api_server_waits_and_serves_as_soon_as_it_is_there() {
     needs_capture!();
     let node = Node::new();
-    let scene = Scene::of(&node);
+    let pair = Pair::of(&node);
+    let _app = pair.app();
     node.api.down();
     let agent = node.start(&node.config(json!({})), 15021);
     eventually("it answers, and is not ready", || match agent.http("/readyz") {
@@ -80,37 +30,38 @@ fn an_agent_that_begins_without_its_api_server_waits_and_serves_as_soon_as_it_is
         other => Err(other),
     });
     // Who asks for a pod to be enrolled is refused: nothing is known of it.
-    let answer = node.plugin("ADD", &scene.web, "web");
+    let answer = node.plugin("ADD", &pair.web, "web");
     assert!(!answer.status.success() && !is_captured("web"), "{answer:?}");
     node.api.up();
     let agent = agent.ready();
     agent.serves("web");
     agent.serves("db");
-    assert!(scene.is_answered());
+    assert!(pair.is_answered());
 }
 
 #[test]
 fn while_the_api_server_is_away_pods_are_served_as_it_said_last() {
     needs_capture!();
     let node = Node::new();
-    let scene = Scene::of(&node);
+    let pair = Pair::of(&node);
+    let _app = pair.app();
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
-    node.api.put(deny_everybody("nobody"));
-    scene.is_denied();
+    node.api.put(denial("nobody", None));
+    pair.is_denied();
     node.api.down();
     node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
     eventually_true("it is said once", || {
         agent.process.stderr().matches("the API server cannot be reached").count() == 1
     });
-    assert!(!scene.is_answered(), "what was denied stays so");
+    assert!(!pair.is_answered(), "what was denied stays so");
     let refused = node.plugin("ADD", &Pod::alone(), "new");
     assert!(!refused.status.success(), "{refused:?}");
     // It has forgotten what happened while nobody was there.
     node.api.compact();
     node.api.up();
-    scene.is_let_in();
+    pair.is_let_in();
     eventually_true("it is said that it is back", || {
         agent.process.stderr().contains("the API server answers again")
     });
@@ -120,16 +71,17 @@ fn while_the_api_server_is_away_pods_are_served_as_it_said_last() {
 fn a_storm_of_forgotten_versions_does_not_keep_a_policy_out() {
     needs_capture!();
     let node = Node::new();
-    let scene = Scene::of(&node);
+    let pair = Pair::of(&node);
+    let _app = pair.app();
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
     node.api.fail(Some(Fault::Gone));
-    node.api.put(deny_everybody("nobody"));
-    scene.is_denied();
+    node.api.put(denial("nobody", None));
+    pair.is_denied();
     node.api.fail(None);
     node.api.delete("AuthorizationPolicy", NAMESPACE, "nobody");
-    scene.is_let_in();
+    pair.is_let_in();
 }
 
 #[test]
@@ -137,9 +89,10 @@ fn labels_enrol_pods_that_run_and_let_them_go_again() {
     needs_capture!();
     let node = Node::new();
     node.label(&json!({}));
-    let scene = Scene::of(&node);
+    let pair = Pair::of(&node);
+    let _app = pair.app();
     let agent = node.agent();
-    assert!(scene.is_answered());
+    assert!(pair.is_answered());
     assert!(!is_captured("web") && note(&node, "web").is_none());
     for labels in [json!({ "sidestep.io/mode": "enabled" }), json!({ "istio.io/dataplane-mode": "ambient" })]
     {
@@ -149,12 +102,12 @@ fn labels_enrol_pods_that_run_and_let_them_go_again() {
                 is_captured(name) && note(&node, name).as_deref() == Some("enrolled")
             });
         }
-        scene.is_let_in();
+        pair.is_let_in();
         node.label(&json!({}));
         for name in ["web", "db"] {
             eventually_true("it is let go and says so", || !is_captured(name) && note(&node, name).is_none());
         }
-        assert!(scene.is_answered());
+        assert!(pair.is_answered());
     }
     // Each of them has carried one connection.
     agent.log.expect("through the tunnel", |line| line.workload == "shop/web" && line.tier == "tunnel");
@@ -280,9 +233,9 @@ fn a_pod_of_the_nodes_network_is_refused_with_an_event() {
 fn a_policy_that_cannot_be_honoured_says_so_until_it_is_mended() {
     needs_capture!();
     let node = Node::new();
-    let _scene = Scene::of(&node);
+    let _pair = Pair::of(&node);
     let _agent = node.agent();
-    let mut policy = deny_everybody("custom");
+    let mut policy = denial("custom", None);
     policy["spec"]["action"] = json!("CUSTOM");
     node.api.put(policy.clone());
     let condition = |wanted: &str| {

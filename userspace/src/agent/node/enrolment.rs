@@ -16,7 +16,7 @@ use super::{Event, Node, Standing};
 use crate::cni::{Attachment, AttachmentId, Detached, Refusal, RefusalKind};
 use crate::kubernetes::{Interest, News};
 use crate::model::{Pod, Pods};
-use crate::node::{Attach, Step, Wish};
+use crate::node::{Attach, Step, When, Wish};
 use crate::sys::namespace::NetworkNamespace;
 
 /// Why nothing is begun any more.
@@ -34,7 +34,10 @@ impl Node {
         for step in self.roster.look(&pods, now) {
             match step {
                 Step::Start(pod) => self.start(pod, Whereabouts::Unknown),
-                Step::Stop(_, uid) => self.stop(&uid),
+                Step::Stop(_, uid, When::Now) => self.stop(&uid),
+                Step::Stop(_, uid, When::HasEnded) => {
+                    self.lingering.insert(uid);
+                }
                 Step::Refuse(pod, why) => {
                     self.unenrolled.count_refused();
                     self.refuse(&pod, "EnrolmentRefused", why);
@@ -125,6 +128,18 @@ impl Node {
             self.finish(served, false);
         } else {
             self.roster.stopped(uid);
+        }
+    }
+
+    /// Lets go of the pods that nobody wants any more, and in which nothing lives.
+    pub(super) fn see_off(&mut self) {
+        // The runtime or a successor may have been faster.
+        self.lingering.retain(|uid| self.served.contains_key(uid));
+        let has_ended = |uid: &&String| self.served.get(*uid).is_some_and(Served::has_ended);
+        let ended: Vec<String> = self.lingering.iter().filter(has_ended).cloned().collect();
+        for uid in ended {
+            self.lingering.remove(&uid);
+            self.stop(&uid);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::datapath::NodeStage;
 use crate::kubernetes::Feed;
 use crate::model::Pod;
 use crate::node::Note;
+use crate::sys::cgroup::Cgroup;
 use crate::sys::namespace::NetworkNamespace;
 
 /// Pods that are started at once: the work is mostly the kernel's verifier, on one core each.
@@ -37,6 +38,8 @@ pub(super) struct Served {
     pub(super) note: Note,
     /// By which name the runtime knows it, if it told.
     pub(super) attachment: Option<(AttachmentId, String)>,
+    /// The pod-level cgroup.
+    workload: Cgroup,
 }
 
 /// How a start went.
@@ -107,7 +110,7 @@ impl Starting {
         let finder = Search::new(self.feed, self.known);
         let enrolled = Enrolled {
             key: pod.key.clone(),
-            workload,
+            workload: workload.clone(),
             network: network.clone(),
             stage: self.stage,
             finder,
@@ -121,6 +124,7 @@ impl Starting {
             network: network.inode().context("look at the pod's namespace")?,
             note: Note::default(),
             attachment,
+            workload,
         })
     }
 }
@@ -129,6 +133,12 @@ impl Served {
     /// Whether no successor has taken it over.
     pub(super) fn is_ours(&self) -> bool {
         self.serving.is_ours()
+    }
+
+    /// Whether nothing lives in it any more.
+    pub(super) fn has_ended(&self) -> bool {
+        // What cannot be asked is gone.
+        !self.workload.is_populated().unwrap_or(false)
     }
 
     /// What keeps it up to date.

@@ -93,6 +93,11 @@ fn clean_one(directory: &Path, name: String, how: Cleanup) -> Result<Cleaned> {
     Ok(Cleaned::Removed(name))
 }
 
+/// Removes the pins of workloads that are gone as a whole, as every process does of its own accord when it opens its first.
+pub fn sweep() {
+    remove_orphans(&Path::new(bpffs::MOUNT_POINT).join(ROOT), "");
+}
+
 /// Removes the pins of workloads that are gone with their cgroup: nothing is attached by them any more, and no start will ever
 /// adopt them, because no later cgroup has that id. Those of the workload that is starting stay.
 pub(super) fn remove_orphans(root: &Path, starting: &str) {

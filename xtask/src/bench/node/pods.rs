@@ -64,8 +64,10 @@ impl<'a> Pods<'a> {
             until(agent, SERVING, new, since)
         } else {
             let gone = &self.residents[count..known];
+            gone.iter().for_each(|it| self.node.disable(&it.pod, &it.name));
+            let last = until(agent, LET_GO, gone, since)?;
             gone.iter().for_each(|it| self.node.delete("Pod", &it.name));
-            until(agent, LET_GO, gone, since)
+            Ok(last)
         }
     }
 }

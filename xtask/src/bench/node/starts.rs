@@ -47,8 +47,9 @@ pub(super) fn measure(
         node.runs(&pod, &name);
         let served = agent.until_says(SERVING, std::slice::from_ref(&name), since)?;
         found.push(served.duration_since(told).context("the clock went back")?.as_nanos() as u64);
-        node.delete("Pod", &name);
+        node.disable(&pod, &name);
         agent.until_says(LET_GO, std::slice::from_ref(&name), since)?;
+        node.delete("Pod", &name);
     }
     drop(pause);
     for _ in 0..adds {
