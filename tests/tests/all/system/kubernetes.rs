@@ -1,6 +1,6 @@
 //! The agent of a node and its API server: what is read there, what is told there, and what happens while it is not there.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sidestep_tests::api::Fault;
 use sidestep_tests::mesh::NAMESPACE;
 use sidestep_tests::patience::eventually_true;
