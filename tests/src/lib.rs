@@ -11,6 +11,7 @@
 //! - [`place`], [`process`]: programs started inside a workload, and what they print
 //! - [`peer`]: the programs of the `sidestep-peer` binary, and the [`peer::Event`]s they report
 //! - [`node`]: the agent of a node with its API server, and what a kubelet and a container runtime do
+//! - [`runtime`], [`rootfs`]: a container runtime that calls CNI plugins, and the files of its image
 //! - [`sidestep`], [`access`], [`metrics`]: the product under test and its two oracles
 //! - [`mesh`]: an authority for certificates, and policies
 //! - [`hosts`]: certificates of servers outside of it
@@ -47,6 +48,8 @@ pub mod pinned;
 pub mod place;
 pub mod pod;
 pub mod process;
+pub mod rootfs;
+pub mod runtime;
 pub mod sidestep;
 
 pub use access::Access;
@@ -63,4 +66,5 @@ pub use pinned::PinnedMap;
 pub use place::Place;
 pub use pod::Pod;
 pub use process::Process;
+pub use runtime::Runtime;
 pub use sidestep::{Config, Sidestep};

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -23,10 +23,27 @@ use crate::{Place, Pod};
 /// Where the kernel's pins are kept.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
-/// The product's binary: `SIDESTEP_BIN`, else `sidestep` beside the directory of the test binary.
+/// Which binary is under test in this process, whatever the environment says.
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Chooses the product's binary for this process, unless that was done before.
+pub fn choose_binary(binary: &Path) {
+    let _before = CHOSEN.set(binary.to_owned());
+}
+
+/// The product's binary: what was chosen, else `SIDESTEP_BIN`, else `sidestep` beside the directory of the test binary.
 #[must_use]
 pub fn binary() -> PathBuf {
+    if let Some(chosen) = CHOSEN.get() {
+        return chosen.clone();
+    }
     std::env::var_os("SIDESTEP_BIN").map_or_else(|| beside_tests("sidestep"), PathBuf::from)
+}
+
+/// A file of the checkout that people use as it is.
+#[must_use]
+pub fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
 
 /// A configuration file in the making. Written as JSON, which is YAML too.

@@ -8,6 +8,7 @@ mod claims;
 mod golden;
 mod http;
 mod nginx;
+mod node;
 mod pcap;
 mod policy;
 mod programs;
@@ -36,21 +37,39 @@ const WANTED: [&str; 3] = ["iptables", "nft", "bpftool"];
 /// Rounds of the small latency table.
 const ROUNDS: usize = 5;
 
+/// What to show.
+#[derive(clap::Args)]
+pub(crate) struct Flags {
+    /// Two pods of a container runtime under the agent of a node, instead of two workloads with sidecars
+    #[arg(long)]
+    node: bool,
+}
+
 /// Prepares the machine, builds the product and shows it.
-pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, flags: &Flags) -> Result<()> {
     lab::require_root("demo")?;
-    if NEEDED.iter().chain(&WANTED).any(|program| find_program(program).is_none()) {
+    let needed: &[&str] = if flags.node { &node::NEEDED } else { &NEEDED };
+    let is_missing = |program: &&&str| find_program(program).is_none();
+    if needed.iter().chain(&WANTED).any(|program| is_missing(&program)) {
         setup::prepare(workspace)?;
     }
-    if let Some(missing) = NEEDED.iter().find(|program| find_program(program).is_none()) {
+    if let Some(missing) = needed.iter().find(is_missing) {
         bail!("the demo needs {missing}, which could not be installed; `cargo xtask setup` says why");
+    }
+    if flags.node {
+        node::require_plugins()?;
     }
     build_ebpf::run(workspace, &build_ebpf::Flags::default())?;
     // What ships: the static release binary.
     let sidestep = build::sidestep(workspace, Profile::Release, Linkage::Static(Arch::host()?))?;
     let lab = Lab::open("sidestep-demo", sidestep)?;
     let mut story = Story::default();
-    tell(&mut story, &lab)?;
+    if flags.node {
+        sidestep_tests::sidestep::choose_binary(lab.sidestep());
+        node::tell(&mut story, &lab)?;
+    } else {
+        tell(&mut story, &lab)?;
+    }
     story.step("Nothing is left");
     let outcome = lab.leftovers().and_then(|left| {
         ensure!(left.is_empty(), "still there: {}", left.join(", "));

@@ -42,7 +42,7 @@ enum Verb {
     /// Fetch Debian's kernel and run a command on it in a virtual machine
     Kernels(kernels::Flags),
     /// Show two workloads with real nginx and curl, and check every claim on the way (as root)
-    Demo,
+    Demo(demo::Flags),
     /// Measure what capture costs against no capture and against iptables (as root)
     Bench(bench::Flags),
     /// Feed random bytes to everything that reads the bytes of strangers (with the nightly compiler)
@@ -71,7 +71,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         Verb::BuildEbpf(flags) => build_ebpf::run(&workspace, &flags).map(drop)?,
         Verb::Build(flags) => build::run(&workspace, &flags)?,
         Verb::Image(flags) => image::run(&workspace, &flags)?,
-        Verb::Demo => demo::run(&workspace)?,
+        Verb::Demo(flags) => demo::run(&workspace, &flags)?,
         Verb::Bench(flags) => bench::run(&workspace, &flags)?,
         Verb::Fuzz(flags) => fuzz::run(&workspace, &flags)?,
         Verb::Peer(flags) => lab::peer::play(flags)?,

@@ -5,6 +5,7 @@ mod bench;
 mod cni;
 mod commands;
 mod databases;
+mod demo;
 mod download;
 mod edge;
 mod envoy;
@@ -19,16 +20,17 @@ mod operate;
 mod podman;
 mod policy;
 mod readme;
-mod rootfs;
 mod server;
 mod telemetry;
 mod walk;
 mod web;
 mod wire;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// A file of the checkout that people use as it is.
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+use sidestep_tests::sidestep::shipped;
+
+/// The chores' own program, which says where it is when it runs the tests. `cargo xtask` would stand between it and a signal.
+fn xtask() -> PathBuf {
+    std::env::var_os("SIDESTEP_XTASK").map_or_else(|| shipped("target/debug/xtask"), PathBuf::from)
 }

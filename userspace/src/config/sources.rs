@@ -38,6 +38,16 @@ impl Sources {
         self.found == other.found
     }
 
+    /// Whether looking once more at every file finds what was found; what could not be read never does.
+    pub(super) fn stand(&self) -> bool {
+        !self.found.is_empty()
+            && self.found.iter().all(|(path, found)| match found {
+                Found::Content(bytes) => read(path).is_ok_and(|now| now == *bytes),
+                Found::Files(files) => list(path).is_ok_and(|now| now == *files),
+                Found::Unreadable(_) => false,
+            })
+    }
+
     /// Reads a file that may be no larger than [`FILE_LIMIT`] and must be text.
     ///
     /// # Errors

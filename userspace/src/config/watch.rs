@@ -100,6 +100,10 @@ impl Watched {
         while self.directories.stir().await {
             self.directories.settle().await;
             self.directories.follow(self.sources.paths());
+            if self.stand().await {
+                absent_since = None;
+                continue;
+            }
             let (path, memory) = (self.path.clone(), std::mem::take(&mut self.sources.memory));
             let reading = tokio::task::spawn_blocking(move || {
                 let mut sources = Sources::remembering(memory);
@@ -128,6 +132,16 @@ impl Watched {
                 return;
             }
         }
+    }
+
+    /// Whether all files still say what they said: others' files in their directories are seen too, and parsing is far more
+    /// than reading.
+    async fn stand(&mut self) -> bool {
+        let sources = std::mem::take(&mut self.sources);
+        let looking = tokio::task::spawn_blocking(move || (sources.stand(), sources));
+        let Ok((stand, sources)) = looking.await else { return false };
+        self.sources = sources;
+        stand
     }
 
     /// Remembers what was seen and says whether that is new.

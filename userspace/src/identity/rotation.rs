@@ -21,6 +21,8 @@ pub(super) struct Schedule {
     /// Half of the lifetime, give or take.
     renewal: SystemTime,
     next: SystemTime,
+    /// When that was planned: earlier it gets only if the clock is set back.
+    planned: SystemTime,
     failures: u32,
 }
 
@@ -29,16 +31,18 @@ impl Schedule {
     pub(super) fn new(validity: Validity, now: SystemTime, roll: f64) -> Self {
         let lifetime = validity.not_after.duration_since(validity.not_before).unwrap_or_default();
         let renewal = validity.not_before + spread(lifetime / 2, roll);
-        Self { validity, renewal, next: renewal, failures: 0 }.nothing_new(now, roll)
+        Self { validity, renewal, next: renewal, planned: now, failures: 0 }.nothing_new(now, roll)
     }
 
-    /// The certificate is still the newest: asked again when renewal is due, and if it was, after a tenth of what is left.
+    /// The certificate is still the newest: asked again when renewal is due, and if it was, after a tenth of what is left. One
+    /// that is not valid yet is asked about again so too.
     pub(super) fn nothing_new(mut self, now: SystemTime, roll: f64) -> Self {
         let left = self.validity.not_after.duration_since(now).unwrap_or_default();
         let (least, most) = RECHECK;
         let recheck = now + spread((left / 10).clamp(least, most), roll);
-        self.next = if self.renewal > now { self.renewal } else { recheck };
-        self.failures = 0;
+        let is_fresh = self.validity.not_before <= now && now < self.renewal;
+        self.next = if is_fresh { self.renewal } else { recheck };
+        (self.planned, self.failures) = (now, 0);
         self
     }
 
@@ -46,13 +50,19 @@ impl Schedule {
     pub(super) fn failed(mut self, now: SystemTime, roll: f64) -> Self {
         let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(LONGEST_RETRY);
         self.failures += 1;
-        self.next = now + spread(wait, roll);
+        (self.planned, self.next) = (now, now + spread(wait, roll));
         self
     }
 
     /// When the next attempt is due.
     pub(super) const fn next(&self) -> SystemTime {
         self.next
+    }
+
+    /// Whether an attempt is due. It is too when the clock was set back to before the certificate is valid: nobody with the
+    /// same clock would believe it until then.
+    pub(super) fn is_due(&self, now: SystemTime) -> bool {
+        now >= self.next || (now < self.planned && now < self.validity.not_before)
     }
 
     /// Whether renewal is so late that somebody should look: three quarters of the lifetime are over.
@@ -117,6 +127,34 @@ mod tests {
         assert_eq!(schedule.next(), at(12) + Duration::from_secs(66));
         schedule = schedule.nothing_new(at(13), 0.0).failed(at(14), 0.0);
         assert_eq!(schedule.next(), at(14) + FIRST_RETRY, "success starts anew");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_far_ahead_makes_renewal_due_at_once() {
+        let schedule = Schedule::new(day(), at(0), 0.0);
+        assert!(!schedule.is_due(at(11)));
+        let year = at(24 * 365);
+        assert!(schedule.is_due(year) && schedule.is_late(year));
+        // What is issued by the new time is good for as long as any other.
+        let validity = Validity { not_before: year, not_after: year + 24 * HOUR };
+        assert_eq!(Schedule::new(validity, year, 0.0).next(), year + 12 * HOUR);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_renewal_due_once_if_the_certificate_is_not_valid_by_it() {
+        let validity = Validity { not_before: at(100), not_after: at(124) };
+        let schedule = Schedule::new(validity, at(101), 0.0);
+        assert!(!schedule.is_due(at(100)), "an hour less does no harm");
+        assert!(schedule.is_due(at(99)) && schedule.is_due(at(0)));
+        // A source that has nothing newer, or fails, is not asked all the time because of that.
+        let asked = schedule.clone().nothing_new(at(50), 0.0);
+        assert!(!asked.is_due(at(50)) && asked.is_due(at(51)));
+        let failed = schedule.failed(at(50), 0.0);
+        assert!(!failed.is_due(at(50)) && failed.is_due(at(50) + FIRST_RETRY));
+        // Back to the right time after it had been set ahead.
+        let renewed = Schedule::new(day(), at(1), 0.0);
+        assert_eq!(renewed.next(), at(12));
+        assert!(!renewed.is_due(at(11)) && !asked.is_due(at(50)));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What the demonstration says, and the sum of what held.
 
-use anyhow::{Result, bail};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Result, anyhow, bail};
 
 /// A telling in steps. What is printed is meant to be read, not parsed.
 #[derive(Debug, Default)]
@@ -56,6 +58,16 @@ impl Story {
     }
 }
 
+/// What the tests' harness makes of something: it panics where something is not as it should be, and here that is a claim that
+/// does not hold.
+pub(super) fn observed<T>(look: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(look)).map_err(|panic| {
+        let message = panic.downcast_ref::<String>().cloned();
+        let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        anyhow!(message.unwrap_or_else(|| "it panicked".to_owned()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +79,14 @@ mod tests {
         story.claim("the moon is cheese", Err(anyhow::anyhow!("it is rock")));
         let error = story.end().unwrap_err();
         assert_eq!(error.to_string(), "the demo did not show: the moon is cheese");
+    }
+
+    #[test]
+    fn what_the_harness_panics_with_is_why_a_claim_does_not_hold() {
+        let number = 7;
+        assert_eq!(observed(|| number).unwrap(), 7);
+        let error = observed(|| assert!(number == 8, "expected 8, found {number}")).unwrap_err();
+        assert_eq!(error.to_string(), "expected 8, found 7");
     }
 
     #[test]

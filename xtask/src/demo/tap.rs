@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,7 +10,7 @@ use super::pcap::{self, Streams};
 use crate::lab::{Lab, Pod, Program};
 
 /// What tcpdump says when it records.
-const LISTENING: &str = "listening on eth0";
+const LISTENING: &str = "listening on ";
 
 /// A recording that goes on.
 #[derive(Debug)]
@@ -28,10 +29,14 @@ pub(super) struct Recording {
 impl Tap {
     /// Begins to record all TCP that passes a pod's end of the wire; `name` is a file's.
     pub(super) fn begin(lab: &Lab, pod: &Pod, name: &str) -> Result<Self> {
+        Self::on(lab, pod.app("tcpdump"), "eth0", name)
+    }
+
+    /// The same of an interface, by a `tcpdump` that is where that interface is.
+    pub(super) fn on(lab: &Lab, mut command: Command, interface: &str, name: &str) -> Result<Self> {
         let file = lab.file(&format!("{name}.pcap"));
-        let mut command = pod.app("tcpdump");
         // Whole packets, each written when it has come, by the user we are: another may not write here.
-        command.args(["-i", "eth0", "-n", "-s", "0", "-U", "--immediate-mode", "-Z", "root"]);
+        command.args(["-i", interface, "-n", "-s", "0", "-U", "--immediate-mode", "-Z", "root"]);
         command.arg("-w").arg(&file).arg("tcp");
         let mut tcpdump = Program::start("tcpdump", command, lab.file(&format!("{name}.tcpdump.log")))?;
         lab.patience().until("tcpdump to record", || {

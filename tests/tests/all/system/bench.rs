@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -12,12 +12,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use sidestep_tests::{Need, needs_capture};
 
-use super::shipped;
-
-/// The chores' own program, which says where it is when it runs the tests. `cargo xtask` would stand between it and a signal.
-fn xtask() -> PathBuf {
-    std::env::var_os("SIDESTEP_XTASK").map_or_else(|| shipped("target/debug/xtask"), PathBuf::from)
-}
+use super::{shipped, xtask};
 
 fn bench(arguments: &str, out: &Path) -> Command {
     let mut command = Command::new(xtask());

@@ -3,8 +3,6 @@
 //!
 //! Podman knows pods and no namespaces of them, so the plugin's entry says which is meant (`pod-namespace`).
 
-mod podman;
-
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,18 +12,17 @@ use serde_json::{Value, json};
 use sidestep_tests::leftovers::pin_directories;
 use sidestep_tests::mesh::NAMESPACE;
 use sidestep_tests::node::Agent;
-use sidestep_tests::{Need, Node, Pod, eventually, needs_capture};
+use sidestep_tests::{Need, Node, Pod, Runtime, eventually, needs_capture, rootfs};
 
 use super::server::answer;
 use super::web::{PAGE, nginx};
-use podman::Podman;
 
 /// What the app of the pod answers with.
 const APP: &str = "the app of the pod was here";
 
 /// A node with an API server, a runtime, and a server that the pods talk to. Fields are dropped in order.
 struct Scene {
-    podman: Podman,
+    runtime: Runtime,
     server: Pod,
     node: Node,
 }
@@ -33,16 +30,16 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let node = Node::new();
-        let podman = Podman::new(&node.networks(), &node.bin(), APP);
+        let runtime = Runtime::new(&node.networks(), &node.bin(), |root| rootfs::busybox(root, APP));
         let mut server = Pod::alone();
-        podman.join(&mut server);
-        Self { podman, server, node }
+        runtime.join(&mut server);
+        Self { runtime, server, node }
     }
 
     /// An agent that has put its plugin into the network.
     fn agent(&self) -> Agent<'_> {
         let agent = self.node.agent();
-        eventually("the plugin is in the network", || match entry(&self.podman.network()) {
+        eventually("the plugin is in the network", || match entry(&self.runtime.network()) {
             Some(_) => Ok(()),
             None => Err(agent.process.stderr()),
         });
@@ -51,17 +48,7 @@ impl Scene {
 
     /// Tells the plugin what podman does not, and leaves it to `on_failure` what becomes of pods without an agent.
     fn complete(&self, on_failure: &str) {
-        let path = self.podman.network();
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {path:?}: {error}"));
-        let mut network: Value =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        for plugin in network["plugins"].as_array_mut().into_iter().flatten() {
-            if plugin["type"] == "sidestep-cni" {
-                plugin["pod-namespace"] = json!(NAMESPACE);
-                plugin["on-failure"] = json!(on_failure);
-            }
-        }
-        fs::write(&path, network.to_string()).unwrap_or_else(|error| panic!("write {path:?}: {error}"));
+        self.runtime.tell_plugin(&json!({ "pod-namespace": NAMESPACE, "on-failure": on_failure }));
     }
 
     /// Tells the API server of a pod that is about to start.
@@ -105,14 +92,14 @@ fn a_pod_of_a_real_runtime_is_captured_before_its_first_packet() {
     let there = scene.server.v4(8080);
 
     // Its first deed is a connection.
-    let address = scene.podman.start(
+    let address = scene.runtime.start(
         "web",
         &pod,
         &format!("wget -q -O - http://{there}/ && exec httpd -f -p 80 -h /www"),
     );
     agent.serves("web");
     eventually("the app has its page", || {
-        let printed = scene.podman.run("podman logs web-app");
+        let printed = scene.runtime.run("podman logs web-app");
         if printed.contains(PAGE) { Ok(()) } else { Err((printed, agent.process.stderr())) }
     });
     let outbound = agent.log.outbound(there);
@@ -134,7 +121,7 @@ fn a_pod_of_a_real_runtime_is_captured_before_its_first_packet() {
     );
 
     assert_eq!(pin_directories(&format!("{NAMESPACE}_web")).len(), 1);
-    scene.podman.end("web");
+    scene.runtime.end("web");
     eventually("nothing is left of the pod", || {
         let left = pin_directories(&format!("{NAMESPACE}_web"));
         if left.is_empty() { Ok(()) } else { Err((left, agent.process.stderr())) }
@@ -143,7 +130,7 @@ fn a_pod_of_a_real_runtime_is_captured_before_its_first_packet() {
     // The end of the DaemonSet is the end of the plugin.
     scene.node.want(false);
     assert!(agent.process.stop(Signal::SIGTERM).success());
-    assert_eq!(entry(&scene.podman.network()), None);
+    assert_eq!(entry(&scene.runtime.network()), None);
     assert_eq!(fs::read_dir(scene.node.bin()).map(Iterator::count).unwrap_or_default(), 0);
 }
 
@@ -160,15 +147,15 @@ fn without_an_agent_a_pod_waits_or_starts_uncaptured_as_it_was_said() {
     drop(agent);
 
     let web = scene.schedule("web");
-    let said = scene.podman.cannot_start("web", &web, &fetch);
+    let said = scene.runtime.cannot_start("web", &web, &fetch);
     assert!(said.contains("the node's agent is not there"), "{said}");
-    scene.podman.end("web");
+    scene.runtime.end("web");
 
     scene.complete("open");
     let other = scene.schedule("other");
-    let address = scene.podman.start("other", &other, &fetch);
+    let address = scene.runtime.start("other", &other, &fetch);
     eventually("the app has its page", || {
-        let printed = scene.podman.run("podman logs other-app");
+        let printed = scene.runtime.run("podman logs other-app");
         if printed.contains(PAGE) { Ok(()) } else { Err(printed) }
     });
 
@@ -179,14 +166,14 @@ fn without_an_agent_a_pod_waits_or_starts_uncaptured_as_it_was_said() {
     object["status"]["podIPs"] = json!([{ "ip": address }]);
     scene.node.api.put(object);
     agent.serves("other");
-    scene.podman.run(&format!("podman exec other-app wget -q -O - http://{there}/"));
+    scene.runtime.run(&format!("podman exec other-app wget -q -O - http://{there}/"));
     let outbound = agent.log.outbound(there);
     assert_eq!((outbound.workload.as_str(), outbound.verdict.as_str()), ("shop/other", "proxy"));
 
     // And the one that could not start does.
     scene.complete("closed");
-    let _address = scene.podman.start("web", &web, &fetch);
+    let _address = scene.runtime.start("web", &web, &fetch);
     agent.serves("web");
-    scene.podman.end("web");
-    scene.podman.end("other");
+    scene.runtime.end("web");
+    scene.runtime.end("other");
 }

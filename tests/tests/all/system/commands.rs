@@ -12,6 +12,8 @@ pub(super) enum Kind {
     Script,
     /// As the one process of a container in a pod: gets ready, and ends well at SIGTERM.
     Service,
+    /// As a script, beside a service that runs.
+    Live,
     /// As the proxy beside the service of the next block.
     Proxy,
     /// As a chore of the checkout. These are what CI and people run; here it is asked only whether they exist.
@@ -81,6 +83,7 @@ fn parse(text: &str) -> Vec<Block> {
             let kind = match fence.words.strip_prefix("sh ") {
                 Some("test") => Kind::Script,
                 Some("pod") => Kind::Service,
+                Some("live") => Kind::Live,
                 Some("proxy") => Kind::Proxy,
                 Some("xtask") => Kind::Chore,
                 Some("podman") => Kind::Podman,

@@ -1,5 +1,5 @@
 //! Where the README's commands run: a machine with `sidestep` in its `PATH`, somebody at example.com, and a file system
-//! of BPF of its own, so that `cleanup` without a name meets nobody else's pins.
+//! of BPF and a directory of sockets of its own, so that commands without a name meet nobody else's pins and instances.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -24,6 +24,8 @@ set -eu
 mount --bind "$HOME/hosts" /etc/hosts
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs tmpfs /dev/shm
+mkdir -p -m 700 "$HOME/run" /run/sidestep
+mount --bind "$HOME/run" /run/sidestep
 cd "$HOME"
 "#;
 
@@ -37,8 +39,8 @@ pub(super) struct Laptop {
 }
 
 impl Laptop {
-    /// A laptop whose working directory holds `deploy/`, a `sidestep.yaml`, and what the README says of policies: a file of
-    /// them and the configuration of a workload that is held to it.
+    /// A laptop whose working directory holds `deploy/`, a `sidestep.yaml`, a manifest, and what the README says of policies: a
+    /// file of them and the configuration of a workload that is held to it.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -64,6 +66,7 @@ impl Laptop {
         link(&shipped("deploy"), &at("deploy"));
         let readme = shipped("README.md");
         write(&at("policies.yaml"), &block_fenced(&readme, "yaml policies"));
+        write(&at("shop.yaml"), &block_fenced(&readme, "yaml deployment"));
         let guarded = block_fenced(&readme, "yaml guarded")
             .replace("/etc/sidestep", &home.path().display().to_string());
         write(&at("orders.yaml"), &guarded);

@@ -10,13 +10,13 @@ use std::process::Command;
 
 use serde_json::Value;
 use sidestep_tests::access::Access;
-use sidestep_tests::{Need, Pod, cgroup, eventually, leftovers, metrics, needs_capture, sidestep};
+use sidestep_tests::{Need, Pod, cgroup, eventually, leftovers, metrics, needs_capture, rootfs, sidestep};
 use tempfile::TempDir;
 
 use super::commands::{Kind, blocks};
 use super::server::{answer, write};
+use super::shipped;
 use super::web::{PAGE, nginx};
-use super::{rootfs, shipped};
 
 /// What the app of the manifest answers with.
 const APP: &str = "the app of the pod was here";

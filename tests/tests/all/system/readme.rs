@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use sidestep_tests::{Need, Node, Process, eventually, needs, needs_capture};
+use sidestep_tests::{Need, Node, Place, Process, eventually, needs, needs_capture};
 
 use super::commands::{Block, Kind, block_fenced, blocks};
 use super::laptop::Laptop;
@@ -34,13 +34,31 @@ fn the_commands_of_the_readme_do_what_it_says() {
     needs_capture!(Need::Tool("nginx"), Need::Tool("curl"), Need::Tool("unshare"), Need::Tool("iptables"));
     let laptop = laptop();
     for block in blocks_of(Kind::Script) {
-        let script = laptop.start(laptop.pod.app(), &block.text);
-        let status = script.end();
-        let printed = script.stdout().join("\n");
-        let shown = || format!("{}printed {printed}\n{}", block.text, script.stderr());
-        assert!(status.success(), "{status} of {}", shown());
-        assert!(block.prints.as_ref().is_none_or(|wanted| printed.contains(wanted)), "{}", shown());
+        keeps_its_word(&laptop, laptop.pod.app(), &block);
     }
+}
+
+#[test]
+fn what_the_readme_asks_of_a_running_service_is_answered() {
+    needs_capture!(Need::Tool("nginx"), Need::Tool("curl"), Need::Tool("unshare"));
+    let laptop = laptop();
+    let process = laptop.become_command(laptop.pod.sidecar(), &blocks_of(Kind::Service)[0].text);
+    ready(&laptop, &process);
+    for block in blocks_of(Kind::Live) {
+        keeps_its_word(&laptop, laptop.pod.sidecar(), &block);
+    }
+    let status = process.stop(Signal::SIGTERM);
+    assert!(status.success(), "{status}: {}", process.stderr());
+}
+
+/// Runs a script, which must succeed and print what is said of it.
+fn keeps_its_word(laptop: &Laptop, place: Place<'_>, block: &Block) {
+    let script = laptop.start(place, &block.text);
+    let status = script.end();
+    let printed = script.stdout().join("\n");
+    let shown = || format!("{}printed {printed}\n{}", block.text, script.stderr());
+    assert!(status.success(), "{status} of {}", shown());
+    assert!(block.prints.as_ref().is_none_or(|wanted| printed.contains(wanted)), "{}", shown());
 }
 
 #[test]
@@ -55,7 +73,7 @@ fn the_services_of_the_readme_get_ready_and_stop_when_told() {
                 services += 1;
                 serves(&block, proxy.take().as_ref());
             }
-            Kind::Script | Kind::Chore | Kind::Podman | Kind::Node => {}
+            Kind::Script | Kind::Live | Kind::Chore | Kind::Podman | Kind::Node => {}
         }
     }
     assert!(services > 0, "the README has no service");

@@ -23,8 +23,9 @@ use crate::lasting::Lasting;
 
 /// How soon files that are being written are read again.
 const SOON: Duration = Duration::from_millis(250);
-/// How long a wait is at most before the clock is looked at again: it may have been set.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// How long a wait is at most before the clock is looked at again: it may have been set, or the machine have slept, and until
+/// then a certificate is in use that nobody believes.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How soon files that are not in order are read again although nothing happened to them.
 const RECHECK: Duration = Duration::from_secs(5);
 /// How soon another attempt follows at the start.
@@ -122,7 +123,7 @@ impl Keeper {
             let answer = match wake {
                 Wake::Pushed(answer) => Some(answer),
                 Wake::Files => Some(self.feed.look().await),
-                Wake::Due if soon.is_some() || SystemTime::now() >= self.schedule.next() => {
+                Wake::Due if soon.is_some() || self.schedule.is_due(SystemTime::now()) => {
                     Some(self.feed.ask().await)
                 }
                 // Only to look at the clock, or at files that were not in order.
@@ -137,7 +138,9 @@ impl Keeper {
     /// When the task has to wake, at the latest.
     fn due(&self, soon: Option<Instant>) -> Instant {
         let longest = if self.shared.journal.is_failing() { RECHECK } else { LONGEST_WAIT };
-        let wait = self.schedule.next().duration_since(SystemTime::now()).unwrap_or_default();
+        let now = SystemTime::now();
+        let until = self.schedule.next().duration_since(now).unwrap_or_default();
+        let wait = if self.schedule.is_due(now) { Duration::ZERO } else { until };
         let due = Instant::now() + wait.min(longest);
         soon.map_or(due, |soon| soon.min(due))
     }

@@ -5,34 +5,36 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sidestep_tests::need::find;
+use crate::need::find;
 
-use super::server::write;
+/// Small programs that images have from busybox.
+const APPLETS: [&str; 6] = ["sh", "wget", "httpd", "sleep", "cat", "ls"];
 
-/// Small programs that the image of the app has from busybox.
-const APPLETS: [&str; 4] = ["sh", "wget", "cat", "ls"];
+/// Fills `root` with busybox and a web page that its `httpd` finds in /www.
+///
+/// # Panics
+/// When a program is missing or a file cannot be copied.
+pub fn busybox(root: &Path, page: &str) {
+    for directory in ["bin", "www", "tmp"] {
+        make(&root.join(directory));
+    }
+    install("busybox", root, "bin/busybox");
+    link_applets(root);
+    write(&root.join("www/index.html"), page);
+}
 
 /// Fills `root` with nginx, its libraries, its configuration and a busybox.
 ///
 /// # Panics
 /// When a program is missing or a file cannot be copied.
-pub(super) fn nginx(root: &Path, page: &str) {
+pub fn nginx(root: &Path, page: &str) {
     for directory in ["bin", "etc/nginx", "run", "tmp", "var/log/nginx", "var/lib/nginx", "usr/sbin"] {
         make(&root.join(directory));
     }
     for (name, inside) in [("busybox", "bin/busybox"), ("nginx", "usr/sbin/nginx")] {
-        let program = program(name);
-        copy(&program, &root.join(inside));
-        for library in libraries(&program) {
-            let inside = root.join(library.strip_prefix("/").unwrap_or(&library));
-            make(inside.parent().unwrap_or(root));
-            copy(&library, &inside);
-        }
+        install(name, root, inside);
     }
-    for applet in APPLETS {
-        let link = root.join("bin").join(applet);
-        symlink("busybox", &link).unwrap_or_else(|error| panic!("link {}: {error}", link.display()));
-    }
+    link_applets(root);
     write(&root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n");
     write(&root.join("etc/group"), "root:x:0:\n");
     write(
@@ -46,6 +48,24 @@ pub(super) fn nginx(root: &Path, page: &str) {
              }}\n"
         ),
     );
+}
+
+/// Copies a program, with its libraries where they are here.
+fn install(name: &str, root: &Path, inside: &str) {
+    let program = program(name);
+    copy(&program, &root.join(inside));
+    for library in libraries(&program) {
+        let inside = root.join(library.strip_prefix("/").unwrap_or(&library));
+        make(inside.parent().unwrap_or(root));
+        copy(&library, &inside);
+    }
+}
+
+fn link_applets(root: &Path) {
+    for applet in APPLETS {
+        let link = root.join("bin").join(applet);
+        symlink("busybox", &link).unwrap_or_else(|error| panic!("link {}: {error}", link.display()));
+    }
 }
 
 /// The shared libraries of a program, with the loader, as ldd(1) names them; none for a static one.
@@ -65,7 +85,18 @@ fn make(directory: &Path) {
     fs::create_dir_all(directory).unwrap_or_else(|error| panic!("make {}: {error}", directory.display()));
 }
 
+/// Writes a file.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write(file: &Path, text: &str) {
+    fs::write(file, text).unwrap_or_else(|error| panic!("write {}: {error}", file.display()));
+}
+
 /// Copies a file, following links.
-pub(super) fn copy(from: &Path, to: &Path) {
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn copy(from: &Path, to: &Path) {
     fs::copy(from, to).unwrap_or_else(|error| panic!("copy {} to {}: {error}", from.display(), to.display()));
 }
