@@ -2,7 +2,7 @@
 //!
 //! Its files are built in from where they are. The whole product would bring its cryptography along, which takes many
 //! minutes to build for the fuzzer and is not what is looked at here.
-#![allow(dead_code, unused_imports, reason = "what is not fuzzed is built in with its file")]
+#![expect(dead_code, reason = "what is not fuzzed is built in with its file")]
 
 pub mod edge;
 pub mod http;

@@ -25,7 +25,8 @@ impl Host {
         let threads = Threads::start(workers()).context("start the threads that relay")?;
         let room = match serves {
             Serves::Node => {
-                Some(Room::new(descriptors::limit().context("ask for the limit on descriptors")?))
+                let limit = descriptors::limit().context("ask for the limit on descriptors")?;
+                Some(Room::new(limit, descriptors::open))
             }
             Serves::Command | Serves::Pod => None,
         };

@@ -1,38 +1,52 @@
 //! Room for connections that the instances of one process share: no instance may have more than is left for all the others.
 //!
-//! What runs out are descriptors, which belong to the process. One instance alone gets half of the room, two that are busy a
-//! third each, and whoever is quiet always finds some. An instance that has a process to itself needs none of this: its
-//! connections wait in the backlog.
+//! What runs out are descriptors, which belong to the process. One busy instance gets half of what there is, two a third each,
+//! and whoever has few connections is never asked: if descriptors do run out, its next ones wait in the backlog. An instance
+//! that has a process to itself needs none of this.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Descriptors that a process has besides those of its instances.
-const OF_PROCESS: usize = 512;
-/// Descriptors that an instance has besides those of its connections: listeners, programs, maps, watches, spare pipes.
-const OF_INSTANCE: usize = 64;
+/// Connections that an instance may have whatever the others have.
+const FEW: usize = 32;
 /// Descriptors that a connection has: one on each side.
 const OF_CONNECTION: usize = 2;
+/// Descriptors that a process has besides those of its instances, where they cannot be counted.
+const OF_PROCESS: usize = 256;
+/// Descriptors that an instance has besides those of its connections (listeners, programs, maps), where they cannot be counted.
+const OF_INSTANCE: usize = 80;
 
 /// The room.
-#[derive(Debug)]
 pub struct Room {
-    descriptors: usize,
+    limit: usize,
+    open: Box<dyn Fn() -> Option<usize> + Send + Sync>,
     instances: AtomicUsize,
-    taken: AtomicUsize,
+    connections: AtomicUsize,
 }
 
 impl Room {
-    /// What so many descriptors have room for.
+    /// That of a process which may have `limit` descriptors; `open` says how many it has now, if that can be said.
     #[must_use]
-    pub fn new(descriptors: usize) -> Arc<Self> {
-        Arc::new(Self { descriptors, instances: AtomicUsize::new(0), taken: AtomicUsize::new(0) })
+    pub fn new(limit: usize, open: impl Fn() -> Option<usize> + Send + Sync + 'static) -> Arc<Self> {
+        let (instances, connections) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { limit, open: Box::new(open), instances, connections })
     }
 
-    /// Connections that there is room for, all instances together.
-    fn size(&self) -> usize {
-        let fixed = OF_PROCESS + OF_INSTANCE * self.instances.load(Ordering::Relaxed);
-        self.descriptors.saturating_sub(fixed) / OF_CONNECTION
+    /// Descriptors that nobody has.
+    fn left(&self) -> usize {
+        let open = (self.open)().unwrap_or_else(|| {
+            OF_PROCESS
+                + OF_INSTANCE * self.instances.load(Ordering::Relaxed)
+                + OF_CONNECTION * self.connections.load(Ordering::Relaxed)
+        });
+        self.limit.saturating_sub(open)
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Room").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
@@ -51,23 +65,22 @@ impl Part {
     /// One more is open.
     pub(super) fn enter(&self) {
         if let Some(room) = &self.0 {
-            room.taken.fetch_add(1, Ordering::Relaxed);
+            room.connections.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// One less is.
     pub(super) fn leave(&self) {
         if let Some(room) = &self.0 {
-            room.taken.fetch_sub(1, Ordering::Relaxed);
+            room.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Whether one more would be too many for an instance that has what `mine` says.
     pub(super) fn is_taken(&self, mine: impl FnOnce() -> usize) -> bool {
-        self.0.as_ref().is_some_and(|room| {
-            let taken = room.taken.load(Ordering::Relaxed) + 1;
-            room.size().saturating_sub(taken) < mine() + 1
-        })
+        let Some(room) = &self.0 else { return false };
+        let mine = mine();
+        mine >= FEW && room.left() < OF_CONNECTION * (mine + 2)
     }
 }
 
@@ -84,28 +97,32 @@ mod tests {
     use super::*;
 
     /// How many more this one can have.
-    fn fill(part: &Part, mut mine: usize) -> usize {
-        let before = mine;
-        while !part.is_taken(|| mine) {
+    fn fill(part: &Part, mine: usize) -> usize {
+        let mut now = mine;
+        while !part.is_taken(|| now) {
             part.enter();
-            mine += 1;
+            now += 1;
+            assert!(now < 10_000, "there is no end");
         }
-        mine - before
+        now - mine
     }
 
     #[test]
     fn whoever_is_busy_leaves_room_for_the_others() {
-        let room = Room::new(OF_PROCESS + 3 * OF_INSTANCE + 120 * OF_CONNECTION);
+        let fixed = OF_PROCESS + 3 * OF_INSTANCE;
+        let room = Room::new(fixed + 400 * OF_CONNECTION, || None);
         let [one, two, three] = [(); 3].map(|()| Part::of(Some(Arc::clone(&room))));
-        assert_eq!(fill(&one, 0), 60);
-        assert_eq!(fill(&two, 0), 30);
-        assert_eq!(fill(&three, 0), 15);
-        (0..60).for_each(|_| one.leave());
-        assert_eq!(fill(&three, 15), 30, "as much as is left then");
-        (0..30).for_each(|_| two.leave());
-        (0..45).for_each(|_| three.leave());
-        drop((two, three));
-        assert_eq!(fill(&one, 0), 60 + OF_INSTANCE / 2, "those that are gone need nothing");
+        assert_eq!(fill(&one, 0), 200, "half of it");
+        assert_eq!(fill(&two, 0), 100);
+        assert_eq!(fill(&three, 0), 50);
+        (0..200).for_each(|_| one.leave());
+        assert_eq!(fill(&three, 50), 100, "as much as is left then");
+    }
+
+    #[test]
+    fn whoever_has_few_finds_room_even_if_there_is_hardly_any() {
+        let room = Room::new(1_000, || Some(999));
+        assert_eq!(fill(&Part::of(Some(room)), 0), FEW);
     }
 
     #[test]

@@ -32,6 +32,13 @@ pub fn limit() -> io::Result<usize> {
     Ok(usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
+/// How many there are now, where the kernel says so: Linux 6.2 and later, as the size of their directory (fs/proc/fd.c).
+#[must_use]
+pub fn open() -> Option<usize> {
+    let size = std::fs::metadata("/proc/self/fd").ok()?.len();
+    usize::try_from(size).ok().filter(|&count| count > 0)
+}
+
 impl Inherited {
     /// Puts the limit back. Async-signal-safe: one system call.
     ///
@@ -39,5 +46,19 @@ impl Inherited {
     /// Those of setrlimit(2).
     pub fn restore(self) -> io::Result<()> {
         Ok(setrlimit(Resource::RLIMIT_NOFILE, self.soft, self.hard)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_is_counted_where_it_is_counted_at_all() {
+        let Some(before) = open() else { return };
+        let files: Vec<_> = (0..100).map(|_| std::fs::File::open("/dev/null").expect("open")).collect();
+        // Other tests open and close some meanwhile.
+        let after = open().expect("it was counted before");
+        assert!(after + 50 > before + files.len(), "{before}, {after}");
     }
 }

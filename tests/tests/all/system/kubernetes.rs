@@ -1,11 +1,13 @@
 //! The agent of a node and its API server: what is read there, what is told there, and what happens while it is not there.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sidestep_tests::api::Fault;
 use sidestep_tests::mesh::NAMESPACE;
 use sidestep_tests::patience::eventually_true;
-use sidestep_tests::{Node, Pod, eventually, needs_capture};
+use sidestep_tests::{Need, Node, Pod, eventually, needs_capture};
 
+use super::server::answer;
+use super::web::nginx;
 use crate::ask::{connect, echo, eventually_dials};
 use crate::pods::{ANSWER, Pair, denial, is_captured, pause};
 
@@ -109,6 +111,103 @@ fn labels_enrol_pods_that_run_and_let_them_go_again() {
     }
     // Each of them has carried one connection.
     agent.log.expect("through the tunnel", |line| line.workload == "shop/web" && line.tier == "tunnel");
+}
+
+#[test]
+fn the_note_on_a_served_pod_is_put_back_when_somebody_takes_it_away() {
+    needs_capture!();
+    let node = Node::new();
+    let (web, db) = Pod::pair();
+    let _pauses = [pause(&web), pause(&db)];
+    node.runs(&web, "web");
+    let agent = node.agent();
+    eventually_true("it says so", || note(&node, "web").as_deref() == Some("enrolled"));
+    // Whoever has heard of the second has heard of the note on the first.
+    node.runs(&db, "db");
+    agent.serves("db");
+    let mut bare = node.api.get("Pod", NAMESPACE, "web").unwrap_or_default();
+    bare["metadata"]["annotations"] = json!({ "somebody": "was here" });
+    node.api.put(bare);
+    eventually_true("it says so again", || note(&node, "web").as_deref() == Some("enrolled"));
+    let pod = node.api.get("Pod", NAMESPACE, "web").unwrap_or_default();
+    assert_eq!(pod["metadata"]["annotations"]["somebody"], "was here");
+}
+
+#[test]
+fn a_route_leads_to_another_namespace_once_that_grants_it() {
+    needs_capture!(Need::Tool("nginx"), Need::Tool("curl"));
+    let node = Node::new();
+    let (web, db) = Pod::pair();
+    let _pause = pause(&web);
+    let _nginx = nginx(&db);
+    node.runs(&web, "web");
+    let mut far = node.object(&db, "ledger", json!({}));
+    (far["spec"]["nodeName"], far["metadata"]["namespace"]) = (json!("worker-2"), json!("bank"));
+    node.api.put(far);
+    for (namespace, name, address) in [(NAMESPACE, "front", "10.96.0.10"), ("bank", "ledger", "10.96.0.11")] {
+        node.api.put(json!({
+            "kind": "Service",
+            "metadata": { "namespace": namespace, "name": name },
+            "spec": {
+                "clusterIP": address, "clusterIPs": [address], "selector": { "app": name },
+                "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }],
+            },
+        }));
+        node.api.put(json!({
+            "kind": "EndpointSlice",
+            "metadata": {
+                "namespace": namespace, "name": format!("{name}-1"),
+                "labels": { "kubernetes.io/service-name": name },
+            },
+            "addressType": "IPv4",
+            "endpoints": [{ "addresses": [db.v4(0).ip()], "conditions": { "ready": true } }],
+            "ports": [{ "name": "http", "port": 8080 }],
+        }));
+    }
+    node.api.put(json!({
+        "kind": "HTTPRoute",
+        "metadata": { "namespace": NAMESPACE, "name": "away" },
+        "spec": {
+            "parentRefs": [{ "group": "", "kind": "Service", "name": "front", "port": 80 }],
+            "rules": [{ "backendRefs": [{ "namespace": "bank", "name": "ledger", "port": 80 }] }],
+        },
+    }));
+    let grant = json!({
+        "kind": "ReferenceGrant",
+        "metadata": { "namespace": "bank", "name": "shop" },
+        "spec": {
+            "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": NAMESPACE }],
+            "to": [{ "group": "", "kind": "Service", "name": "ledger" }],
+        },
+    });
+    let agent = node.start(&node.config(json!({ "http": {} })), 15021).ready();
+    agent.serves("web");
+    let is_answered = |status: &str| {
+        let asked = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "http://10.96.0.10/"];
+        eventually(&format!("the answer is {status}"), || {
+            let answered = answer(web.app(), "curl", asked);
+            if answered == status { Ok(()) } else { Err(answered) }
+        });
+    };
+    let says = |status: &str, reason: &str| {
+        eventually(&format!("the route says {status}"), || {
+            let route = node.api.get("HTTPRoute", NAMESPACE, "away").unwrap_or_default();
+            let said = route["status"]["parents"][0]["conditions"].as_array().cloned().unwrap_or_default();
+            let of_references = |condition: &&Value| condition["type"] == "ResolvedRefs";
+            match said.iter().find(of_references) {
+                Some(found) if found["status"] == status && found["reason"] == reason => Ok(()),
+                _ => Err(route),
+            }
+        });
+    };
+    is_answered("500");
+    says("False", "RefNotPermitted");
+    node.api.put(grant);
+    is_answered("200");
+    says("True", "ResolvedRefs");
+    node.api.delete("ReferenceGrant", "bank", "shop");
+    is_answered("500");
+    says("False", "RefNotPermitted");
 }
 
 #[test]

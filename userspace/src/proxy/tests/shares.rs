@@ -7,7 +7,7 @@ use crate::model::Side;
 
 /// Descriptors that have room for so many connections of two instances.
 const fn room_for(connections: usize) -> usize {
-    512 + 2 * 64 + 2 * connections
+    256 + 2 * 80 + 2 * connections
 }
 
 /// Two instances in one room, each before an upstream that echoes.
@@ -42,10 +42,10 @@ async fn served(listening: &Listening) -> Option<TcpStream> {
 
 #[tokio::test]
 async fn an_instance_that_holds_its_share_of_descriptors_leaves_the_rest_to_the_others() {
-    let room = Room::new(room_for(12));
+    let room = Room::new(room_for(80), || None);
     let [(busy, its, told), (_quiet, others, _)] = two(&room).await;
     let mut held = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..40 {
         held.push(served(&its).await.expect("there is room"));
     }
     assert!(served(&its).await.is_none(), "half of it is taken");
@@ -54,7 +54,7 @@ async fn an_instance_that_holds_its_share_of_descriptors_leaves_the_rest_to_the_
     let fault = told.ended.lock().unwrap().pop().and_then(|ended| ended.fault).unwrap();
     assert_eq!((fault.side, fault.doing), (Side::Agent, "admit connection"));
     let message = fault.source.to_string();
-    assert!(message.starts_with("6 connections are open already, the workload's share"), "{message}");
+    assert!(message.starts_with("40 connections are open already, the workload's share"), "{message}");
     let other = served(&others).await.expect("whoever is quiet finds room");
     drop((held, other));
     within(busy.idle()).await;
