@@ -29,7 +29,7 @@ use std::env;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -204,16 +204,26 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
     };
     tracing::info!("serving the node");
     let mut looks = interval(LOOK);
+    // Whether what follows the API server has broken. Then the next agent is better: pods stay captured for it.
+    let mut deaf = false;
     loop {
         tokio::select! {
             () = stop.told() => break,
             _ = hang_up.recv() => node.host.register.outlets().reopen_log(),
             Some(event) = heard.recv() => node.hear(event),
-            Ok(()) = pods.changed() => {
+            changed = pods.changed() => {
+                if changed.is_err() {
+                    deaf = true;
+                    break;
+                }
                 node.pods = pods.borrow_and_update().clone();
                 node.look();
             }
-            Ok(()) = mesh.changed() => {
+            changed = mesh.changed() => {
+                if changed.is_err() {
+                    deaf = true;
+                    break;
+                }
                 mesh.borrow_and_update();
                 node.renew();
             }
@@ -225,9 +235,11 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
             _ = looks.tick() => node.tick(),
         }
     }
-    tracing::info!("told to stop");
+    if !deaf {
+        tracing::info!("told to stop");
+    }
     node.readiness.set(State::Draining);
-    let remains = node.remains().await;
+    let remains = deaf || node.remains().await;
     let _first = node.ending.set(remains);
     // What waits to be heard is dropped, and whoever waits for it is told so.
     heard.close();
@@ -247,7 +259,12 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
         task.abort();
         let _aborted = task.await;
     }
-    node.end(remains).await
+    node.end(remains).await?;
+    ensure!(
+        !deaf,
+        "nothing follows the API server any more, the log says why; the pods stay captured for the next agent"
+    );
+    Ok(())
 }
 
 /// Brings what is known into force for one pod. Whatever goes wrong with that, it goes wrong for this pod alone.
