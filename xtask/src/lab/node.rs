@@ -24,7 +24,7 @@ use super::http::{self, Answer};
 use super::mesh::NAMESPACE;
 use super::namespace::Namespace;
 use super::pod::place;
-use super::sidecar::{PINS, sum};
+use super::sidecar::PINS;
 use super::{Authority, Lab, Pod, Program, names_in};
 
 /// The name of the node.
@@ -73,7 +73,6 @@ pub(crate) struct Agent<'node> {
     program: Program,
     node: &'node Node<'node>,
     admin: SocketAddr,
-    access_log: PathBuf,
     _cgroup: Cgroup,
 }
 
@@ -184,7 +183,7 @@ impl<'lab> Node<'lab> {
         command.args(["node", "--config"]).arg(&file);
         let program =
             Program::start("the node's agent", command, self.directory.join(format!("{name}.log")))?;
-        Ok(Agent { program, node: self, admin, access_log, _cgroup: cgroup })
+        Ok(Agent { program, node: self, admin, _cgroup: cgroup })
     }
 
     /// Written as JSON, which is YAML too.
@@ -265,15 +264,6 @@ impl<'lab> Node<'lab> {
         }
         Ok(())
     }
-
-    /// Ends an agent as whoever uninstalls it does, and fails if anything stays of it.
-    pub(crate) fn uninstall(&self, agent: Agent<'_>) -> Result<()> {
-        self.delete("DaemonSet", DAEMON_SET);
-        agent.stop()?;
-        let left = pins();
-        ensure!(left.is_empty(), "pins stay of the node: {}", left.join(", "));
-        Ok(())
-    }
 }
 
 impl Drop for Node<'_> {
@@ -341,25 +331,6 @@ impl Agent<'_> {
     /// When it first said something of any pod.
     pub(crate) fn first_said(&self, message: &str) -> Option<SystemTime> {
         self.said().lines().find_map(|line| said_of_pod(line, message)).map(|(at, _)| at)
-    }
-
-    /// The whole lines of its access log so far, of all pods.
-    pub(crate) fn access_lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.access_log).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(str::to_owned).collect()
-    }
-
-    /// Its metrics now, in Prometheus' text format.
-    pub(crate) fn metrics(&self) -> Result<String> {
-        let answer = self.ask("/metrics")?;
-        ensure!(answer.status == 200, "expected metrics of the node's agent, found status {}", answer.status);
-        Ok(answer.body)
-    }
-
-    /// The sum of a metric's samples that have these labels.
-    pub(crate) fn counted(&self, metric: &str, labels: &[(&str, &str)]) -> Result<u64> {
-        Ok(sum(&self.metrics()?, metric, labels))
     }
 
     fn ask(&self, path: &str) -> Result<Answer> {

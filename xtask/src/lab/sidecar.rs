@@ -228,7 +228,7 @@ fn document(sections: &Value, workload: &str, access_log: Option<&PathBuf>) -> V
 }
 
 /// Adds up the samples of a metric that have these labels (Prometheus text format).
-pub(super) fn sum(metrics: &str, metric: &str, labels: &[(&str, &str)]) -> u64 {
+fn sum(metrics: &str, metric: &str, labels: &[(&str, &str)]) -> u64 {
     let samples = metrics.lines().filter_map(|line| {
         let (own, value) = line.strip_prefix(metric)?.strip_prefix('{')?.split_once('}')?;
         let has = |(key, value): &(&str, &str)| own.contains(&format!("{key}=\"{value}\""));
