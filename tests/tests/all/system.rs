@@ -24,6 +24,7 @@ mod server;
 mod telemetry;
 mod walk;
 mod web;
+mod webhook;
 mod wire;
 
 use std::path::PathBuf;

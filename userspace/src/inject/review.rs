@@ -3,6 +3,7 @@
 //! A pod that cannot have the sidecar is not admitted: one that ran without would be one that policies do not reach.
 
 use json_patch::diff;
+use k8s_openapi::ByteString;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
 use serde_json::Value;
@@ -70,14 +71,24 @@ pub fn answer(body: &[u8], settings: &Settings, check: Check<'_>) -> Result<Answ
     let (response, decided) = decide(&request, &object, settings, check)?;
     let metadata = &object["metadata"];
     let name = metadata["name"].as_str().or_else(|| metadata["generateName"].as_str());
-    let body = serde_json::to_vec(&response.into_review())
-        .map_err(|error| format!("the answer cannot be written: {error}"))?;
+    let body = written(response).map_err(|error| format!("the answer cannot be written: {error}"))?;
     Ok(Answer {
         body,
         namespace: request.namespace.unwrap_or_default(),
         name: name.unwrap_or(&request.name).to_owned(),
         decided,
     })
+}
+
+/// The answer as Kubernetes documents it, with the patch in Base64. The crate writes a list of numbers, which an API server reads
+/// too, and people and tools between us and it do not.
+fn written(mut response: AdmissionResponse) -> serde_json::Result<Vec<u8>> {
+    let patch = response.patch.take().map(ByteString);
+    let mut review = serde_json::to_value(response.into_review())?;
+    if let Some(patch) = patch {
+        review["response"]["patch"] = serde_json::to_value(patch)?;
+    }
+    serde_json::to_vec(&review)
 }
 
 fn decide(

@@ -1,5 +1,6 @@
 //! Questions of the API server.
 
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::super::*;
@@ -47,9 +48,9 @@ fn ask(question: &Value) -> (Value, Decided) {
     (body["response"].clone(), answer.decided)
 }
 
-/// The object with the patch of a response, whose bytes kube writes as a list of numbers: Go reads that as it reads Base64.
+/// The object with the patch of a response, which is in Base64.
 fn patched(object: &Value, response: &Value) -> Value {
-    let bytes: Vec<u8> = serde_json::from_value(response["patch"].clone()).expect("bytes");
+    let ByteString(bytes) = serde_json::from_value(response["patch"].clone()).expect("Base64");
     let patch: json_patch::Patch = serde_json::from_slice(&bytes).expect("a patch");
     let mut object = object.clone();
     json_patch::patch(&mut object, &patch).expect("it fits");
