@@ -60,6 +60,8 @@ struct Entry {
     failures: u32,
     /// Whether the API server has listed it: what was never listed cannot be missing.
     listed: bool,
+    /// Whether the runtime has said that it ends.
+    detached: bool,
 }
 
 /// How it stands with a pod.
@@ -75,6 +77,8 @@ enum Stand {
     },
     /// It cannot be served: why.
     Refused(String),
+    /// The runtime has ended it: it is not begun again for being listed still.
+    Detached,
 }
 
 impl Roster {
@@ -108,7 +112,7 @@ impl Roster {
                 return true;
             }
             match entry.stand {
-                Stand::Failed { .. } | Stand::Refused(_) => false,
+                Stand::Failed { .. } | Stand::Refused(_) | Stand::Detached => false,
                 Stand::Served => {
                     entry.stand = Stand::Stopping;
                     steps.push(Step::Stop(entry.key.clone(), uid.clone(), When::HasEnded));
@@ -155,10 +159,10 @@ impl Roster {
                     steps.push(Step::Refuse(Arc::clone(pod), why));
                 }
             }
-            (Wish::Leave, Some(Stand::Failed { .. } | Stand::Refused(_))) => {
+            (Wish::Leave, Some(Stand::Failed { .. } | Stand::Refused(_) | Stand::Detached)) => {
                 self.entries.remove(&pod.uid);
             }
-            (_, Some(Stand::Starting | Stand::Stopping | Stand::Served))
+            (_, Some(Stand::Starting | Stand::Stopping | Stand::Served | Stand::Detached))
             | (Wish::Serve | Wish::Leave, None) => {}
         }
     }
@@ -168,7 +172,7 @@ impl Roster {
         match self.entries.get(&pod.uid).map(|entry| &entry.stand) {
             Some(Stand::Starting | Stand::Served) => Attach::UnderWay,
             Some(Stand::Stopping) => Attach::Ending,
-            Some(Stand::Failed { .. } | Stand::Refused(_)) | None => {
+            Some(Stand::Failed { .. } | Stand::Refused(_) | Stand::Detached) | None => {
                 self.enter(pod, &Stand::Starting, false);
                 Attach::Begin
             }
@@ -177,8 +181,9 @@ impl Roster {
 
     fn enter(&mut self, pod: &Pod, stand: &Stand, listed: bool) {
         let entry = self.entries.entry(pod.uid.clone());
-        let new = || Entry { key: pod.key.clone(), stand: stand.clone(), failures: 0, listed };
-        entry.and_modify(|known| known.stand = stand.clone()).or_insert_with(new);
+        let new =
+            || Entry { key: pod.key.clone(), stand: stand.clone(), failures: 0, listed, detached: false };
+        entry.and_modify(|known| (known.stand, known.detached) = (stand.clone(), false)).or_insert_with(new);
     }
 
     /// How a start went.
@@ -195,14 +200,18 @@ impl Roster {
 
     /// It is served no more.
     pub fn stopped(&mut self, uid: &str) {
-        self.entries.remove(uid);
+        match self.entries.get_mut(uid) {
+            // What was never listed is not begun for being listed either.
+            Some(entry) if entry.detached && entry.listed => entry.stand = Stand::Detached,
+            _ => drop(self.entries.remove(uid)),
+        }
     }
 
     /// Lets go of a pod of which the runtime says that it ends; whether there is something to let go of.
     pub fn detach(&mut self, uid: &str) -> bool {
         match self.entries.get_mut(uid) {
             Some(entry) if entry.stand == Stand::Served => {
-                entry.stand = Stand::Stopping;
+                (entry.stand, entry.detached) = (Stand::Stopping, true);
                 true
             }
             _ => false,
@@ -374,5 +383,23 @@ mod tests {
         assert_eq!(roster.attach(&web), Attach::Ending);
         roster.stopped("1");
         assert_eq!(roster.next_due(), None);
+    }
+
+    #[test]
+    fn a_pod_that_the_runtime_has_ended_is_not_begun_again_for_being_listed_still() {
+        let mut roster = Roster::new(Unsaid::Leave);
+        let web = pod("web", "1", "enabled");
+        assert_eq!(roster.look(&pods(&[&web]), NOW), [Step::Start(web.clone())]);
+        roster.started("1", true, NOW);
+        assert!(roster.detach("1"));
+        roster.stopped("1");
+        assert_eq!(roster.look(&pods(&[&web]), NOW), []);
+        // A new sandbox is another matter.
+        assert_eq!(roster.attach(&web), Attach::Begin);
+        roster.started("1", true, NOW);
+        assert!(roster.detach("1"));
+        roster.stopped("1");
+        assert_eq!(roster.look(&pods(&[]), NOW), []);
+        assert!(roster.entries.is_empty());
     }
 }
