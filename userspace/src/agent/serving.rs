@@ -418,7 +418,7 @@ fn neighbours(config: &Config) -> Neighbours {
         config::Unknown::Relay => Unknown::Relay,
         config::Unknown::Refuse => Unknown::Refuse,
     };
-    Neighbours { directory: Arc::clone(&config.directory), unknown }
+    Neighbours::new(Arc::clone(&config.directory), unknown)
 }
 
 fn routing(config: &Config) -> Routing {

@@ -34,6 +34,7 @@ use super::workers::Workers;
 use super::{Entry, Handoffs, Limits};
 use crate::lasting::Panics;
 use crate::model::{Observer, OriginalDst};
+use crate::sys::addresses;
 use crate::sys::namespace::NetworkNamespace;
 
 /// The proxy of one workload.
@@ -251,6 +252,11 @@ impl Instance {
 
     /// Changes what is known of the mesh, for connections that are accepted from now on.
     pub fn set_neighbours(&self, neighbours: Neighbours) {
+        let own = self.network.visit(addresses::own).flatten().unwrap_or_else(|error| {
+            tracing::error!(%error, "the workload's own addresses are not known: it does not reach itself by a service");
+            Vec::new()
+        });
+        let neighbours = neighbours.of(own);
         *self.neighbours.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(neighbours);
     }
 

@@ -26,6 +26,21 @@ pub struct Neighbours {
     pub directory: Arc<Directory>,
     /// What becomes of everything else.
     pub unknown: Unknown,
+    /// Addresses of the workload itself: nobody ends a tunnel there for who is there already.
+    own: Vec<IpAddr>,
+}
+
+impl Neighbours {
+    /// Those of a workload whose own addresses are not known yet.
+    #[must_use]
+    pub const fn new(directory: Arc<Directory>, unknown: Unknown) -> Self {
+        Self { directory, unknown, own: Vec::new() }
+    }
+
+    /// The same for a workload that has these addresses.
+    pub(super) fn of(self, own: Vec<IpAddr>) -> Self {
+        Self { own, ..self }
+    }
 }
 
 /// Where a connection goes.
@@ -85,7 +100,7 @@ pub(super) fn find(
     match directory.resolve(original) {
         Destination::Workload(workload) => Ok(Route {
             picked: None,
-            way: way(directory, original.0),
+            way: way(neighbours, original.0),
             service: None,
             workload: Some(Arc::clone(workload)),
         }),
@@ -94,7 +109,7 @@ pub(super) fn find(
             let Some(picked) = balance.pick(&service.endpoints, endpoint) else {
                 return refused(Reason::NoEndpoint, format!("{} has no endpoint", service.hostname));
             };
-            Ok(toward(directory, Arc::clone(service), picked))
+            Ok(toward(neighbours, Arc::clone(service), picked))
         }
         Destination::NoSuchPort(service) => {
             let port = original.0.port();
@@ -114,15 +129,16 @@ pub(super) fn find(
 }
 
 /// The way to an endpoint of a service.
-pub(super) fn toward(directory: &Directory, service: Arc<Service>, picked: Picked) -> Route {
-    let way = way(directory, picked.address());
-    let workload = directory.workload(picked.address().ip()).map(Arc::clone);
+pub(super) fn toward(neighbours: &Neighbours, service: Arc<Service>, picked: Picked) -> Route {
+    let way = way(neighbours, picked.address());
+    let workload = neighbours.directory.workload(picked.address().ip()).map(Arc::clone);
     Route { picked: Some(picked), way, service: Some(service), workload }
 }
 
 /// The way to an address that may be a workload's.
-fn way(directory: &Directory, address: SocketAddr) -> Way {
-    match directory.workload(address.ip()) {
+fn way(neighbours: &Neighbours, address: SocketAddr) -> Way {
+    match neighbours.directory.workload(address.ip()) {
+        _ if neighbours.own.contains(&address.ip()) => Way::Plain(UpstreamAddr(address)),
         Some(workload) if workload.reach == Reach::Tunnel => Way::Tunnel(Hop {
             target: OriginalDst(address),
             tunnel: tunnel_address(address.ip()),
@@ -153,7 +169,7 @@ mod tests {
             let addresses = vec![address.parse().unwrap()];
             builder.service(Service { hostname: "db.shop".to_owned(), addresses, ports, endpoints }).unwrap();
         }
-        Neighbours { directory: Arc::new(builder.build()), unknown }
+        Neighbours::new(Arc::new(builder.build()), unknown)
     }
 
     fn to(destination: &str, unknown: Unknown) -> Result<Way, Reason> {
@@ -165,6 +181,14 @@ mod tests {
 
     fn plain(address: &str) -> Way {
         Way::Plain(UpstreamAddr(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_service_that_leads_back_to_the_workload_itself_needs_no_tunnel() {
+        let own = neighbours(Unknown::Relay).of(vec!["10.0.0.9".parse().unwrap()]);
+        let original = OriginalDst("10.96.0.1:5432".parse().unwrap());
+        let route = find(&own, &Balance::default(), original).unwrap();
+        assert_eq!(route.way, plain("10.0.0.9:15432"));
     }
 
     #[test]

@@ -254,6 +254,46 @@ fn a_policy_that_cannot_be_honoured_says_so_until_it_is_mended() {
     condition("True");
 }
 
+/// A service of port 80 at an address, with port 8080 of a pod behind it.
+fn serve_at(node: &Node, name: &str, address: &str, pod: &Pod) {
+    node.api.put(json!({
+        "kind": "Service",
+        "metadata": { "namespace": NAMESPACE, "name": name },
+        "spec": {
+            "clusterIP": address, "clusterIPs": [address], "selector": { "app": name },
+            "ports": [{ "name": "tcp", "port": 80, "targetPort": 8080 }],
+        },
+    }));
+    node.api.put(json!({
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": NAMESPACE, "name": format!("{name}-1"),
+            "labels": { "kubernetes.io/service-name": name },
+        },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": [pod.v4(0).ip()], "conditions": { "ready": true } }],
+        "ports": [{ "name": "tcp", "port": 8080 }],
+    }));
+}
+
+#[test]
+fn a_pod_reaches_itself_at_its_address_and_by_a_service_that_leads_back_to_it() {
+    needs_capture!();
+    let node = Node::new();
+    let pair = Pair::of(&node);
+    let _app = pair.app();
+    serve_at(&node, "db", "10.96.0.11", &pair.db);
+    let agent = node.agent();
+    agent.serves("web");
+    agent.serves("db");
+    assert_eq!(connect(&pair.db, &pair.hello()).read, ANSWER);
+    let line = "10.96.0.11:80 --send hello";
+    eventually_dials("it reaches itself", &pair.db, line, |dialled| dialled.read == ANSWER);
+    // For everybody else there is a tunnel.
+    eventually_dials("web reaches it", &pair.web, line, |dialled| dialled.read == ANSWER);
+    agent.log.expect("the connection", |line| line.workload == "shop/web" && line.tier == "tunnel");
+}
+
 #[test]
 fn a_service_of_the_cluster_is_found_when_somebody_connects_to_it() {
     needs_capture!();
@@ -266,21 +306,7 @@ fn a_service_of_the_cluster_is_found_when_somebody_connects_to_it() {
     let mut far = node.object(&db, "db", json!({}));
     far["spec"]["nodeName"] = json!("worker-2");
     node.api.put(far);
-    node.api.put(json!({
-        "kind": "Service",
-        "metadata": { "namespace": NAMESPACE, "name": "db" },
-        "spec": {
-            "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "selector": { "app": "db" },
-            "ports": [{ "name": "tcp", "port": 80, "targetPort": 8080 }],
-        },
-    }));
-    node.api.put(json!({
-        "kind": "EndpointSlice",
-        "metadata": { "namespace": NAMESPACE, "name": "db-1", "labels": { "kubernetes.io/service-name": "db" } },
-        "addressType": "IPv4",
-        "endpoints": [{ "addresses": [db.v4(0).ip()], "conditions": { "ready": true } }],
-        "ports": [{ "name": "tcp", "port": 8080 }],
-    }));
+    serve_at(&node, "db", "10.96.0.10", &db);
     let agent = node.agent();
     agent.serves("web");
     assert!(node.api.requests().iter().all(|request| !request.target().contains("10.96.0.10")));

@@ -23,8 +23,8 @@ use crate::node::Note;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::namespace::NetworkNamespace;
 
-/// Pods that are started at once: the work is mostly the kernel's verifier, on one core each.
-const STARTS: usize = 2;
+/// Pods that are started at once: much of a start is waiting for grace periods of the kernel, above all where one is taken over.
+const STARTS: usize = 8;
 /// How long the policies of a namespace may take to be known.
 const POLICIES: Duration = Duration::from_secs(8);
 

@@ -188,7 +188,7 @@ impl<'a> Errand<'a> {
         let picked = instance.balance.pick(candidates, address);
         let picked = picked.ok_or_else(|| Undelivered::flagged(Flag::NoHealthyUpstream, None))?;
         let address = picked.address();
-        let route = route::toward(&instance.neighbours().directory, Arc::clone(service), picked);
+        let route = route::toward(&instance.neighbours(), Arc::clone(service), picked);
         Ok((Endpoint::from(route), address))
     }
 

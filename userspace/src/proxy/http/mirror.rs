@@ -62,7 +62,7 @@ pub(super) fn send(
     };
     let address = |endpoint: &IpAddr| SocketAddr::new(*endpoint, port.target_port);
     let Some(picked) = instance.balance.pick(&service.endpoints, address) else { return };
-    let route = route::toward(&instance.neighbours().directory, Arc::clone(service), picked);
+    let route = route::toward(&instance.neighbours(), Arc::clone(service), picked);
     let front = Arc::clone(front);
     let runtime = front.seat.runtime().clone();
     Arc::clone(instance).spawn_upstream(&runtime, |alive| async move {

@@ -83,9 +83,7 @@ impl Mesh {
         let anywhere = "127.0.0.1:0".parse().unwrap();
         let client = Half::start(&world, "web", Entry::Outbound, anywhere, limits, Admitted::default());
         let directory = directory(address, expected);
-        client
-            .instance
-            .set_neighbours(Neighbours { directory: Arc::new(directory), unknown: Unknown::Relay });
+        client.instance.set_neighbours(Neighbours::new(Arc::new(directory), Unknown::Relay));
         Self { client, server, address }
     }
 
@@ -401,7 +399,7 @@ async fn a_service_is_reached_at_an_endpoint_through_its_tunnel() {
         })
         .unwrap();
     let directory = Arc::new(builder.build());
-    mesh.client.instance.set_neighbours(Neighbours { directory, unknown: Unknown::Refuse });
+    mesh.client.instance.set_neighbours(Neighbours::new(directory, Unknown::Refuse));
     let mut client = mesh.connect(virtual_address).await;
     let (mut served, _) = within(app.accept()).await.unwrap();
     pass(&mut client, &mut served).await;

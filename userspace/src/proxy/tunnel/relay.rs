@@ -129,8 +129,7 @@ impl Upward<'_> {
                 Poll::Ready(read.map(|length| Bytes::copy_from_slice(&scratch[..length])))
             });
             let Poll::Ready(read) = read else {
-                // Room that is kept is room that no other stream of the connection has.
-                self.send.reserve_capacity(0);
+                self.keep_nothing();
                 return Poll::Pending;
             };
             let bytes = read.map_err(Stop::Source)?;
@@ -142,14 +141,24 @@ impl Upward<'_> {
             }
             *self.moved += length as u64;
         }
-        self.send.reserve_capacity(0);
+        self.keep_nothing();
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
+    /// Gives back room that is not needed now: what is kept is room that no other stream of the connection has, and many that
+    /// are idle would keep all of it.
+    fn keep_nothing(&mut self) {
+        self.send.reserve_capacity(0);
+    }
+
     /// How many bytes the stream takes, once the socket has some.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, Stop>> {
-        ready!(self.socket.poll_read_ready(context)).map_err(Stop::Source)?;
+        let Poll::Ready(ready) = self.socket.poll_read_ready(context) else {
+            self.keep_nothing();
+            return Poll::Pending;
+        };
+        ready.map_err(Stop::Source)?;
         self.send.reserve_capacity(scratch::SIZE);
         loop {
             let room = self.send.capacity();

@@ -188,7 +188,7 @@ impl Shop {
     }
 
     fn apply(&mut self, config: Config) {
-        let neighbours = Neighbours { directory: Arc::clone(&config.directory), unknown: Unknown::Relay };
+        let neighbours = Neighbours::new(Arc::clone(&config.directory), Unknown::Relay);
         self.bench.instance.set_neighbours(neighbours);
         self.bench.instance.set_routing(Routing {
             routes: config.routes(),
