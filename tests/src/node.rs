@@ -14,7 +14,7 @@ use crate::access::AccessLog;
 use crate::api::Api;
 use crate::mesh::NAMESPACE;
 use crate::metrics::{self, Sample};
-use crate::pod::unpin;
+use crate::pod::{remove_sockets, unpin};
 use crate::process::Process;
 use crate::sidestep::{BPFFS, binary, directory, mount_bpffs, replace};
 use crate::{Cgroup, Mesh, Namespace, Place, Pod, eventually};
@@ -271,6 +271,7 @@ impl Default for Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        remove_sockets("node.sock");
         // An agent that was killed leaves its pins on purpose, and so does one that a successor is expected of.
         let entries = std::fs::read_dir(Path::new(BPFFS).join("sidestep")).into_iter().flatten().flatten();
         for entry in entries {

@@ -172,6 +172,17 @@ impl Drop for Pod {
         for directory in pin_directories(&self.workload) {
             unpin(&directory);
         }
+        // And so is the socket that it was asked at.
+        remove_sockets(&self.workload);
+    }
+}
+
+/// Removes the sockets of instances of such a name that were killed.
+pub(crate) fn remove_sockets(name: &str) {
+    for entry in fs::read_dir("/run/sidestep").into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(name) {
+            let _gone = fs::remove_file(entry.path());
+        }
     }
 }
 

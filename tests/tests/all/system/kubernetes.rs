@@ -145,24 +145,7 @@ fn a_route_leads_to_another_namespace_once_that_grants_it() {
     (far["spec"]["nodeName"], far["metadata"]["namespace"]) = (json!("worker-2"), json!("bank"));
     node.api.put(far);
     for (namespace, name, address) in [(NAMESPACE, "front", "10.96.0.10"), ("bank", "ledger", "10.96.0.11")] {
-        node.api.put(json!({
-            "kind": "Service",
-            "metadata": { "namespace": namespace, "name": name },
-            "spec": {
-                "clusterIP": address, "clusterIPs": [address], "selector": { "app": name },
-                "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }],
-            },
-        }));
-        node.api.put(json!({
-            "kind": "EndpointSlice",
-            "metadata": {
-                "namespace": namespace, "name": format!("{name}-1"),
-                "labels": { "kubernetes.io/service-name": name },
-            },
-            "addressType": "IPv4",
-            "endpoints": [{ "addresses": [db.v4(0).ip()], "conditions": { "ready": true } }],
-            "ports": [{ "name": "http", "port": 8080 }],
-        }));
+        serve_at(&node, (namespace, name, "http"), address, &db);
     }
     node.api.put(json!({
         "kind": "HTTPRoute",
@@ -254,25 +237,25 @@ fn a_policy_that_cannot_be_honoured_says_so_until_it_is_mended() {
     condition("True");
 }
 
-/// A service of port 80 at an address, with port 8080 of a pod behind it.
-fn serve_at(node: &Node, name: &str, address: &str, pod: &Pod) {
+/// A service at port 80 of an address, with port 8080 of a pod behind it: its namespace, its name, and what it speaks.
+fn serve_at(node: &Node, (namespace, name, protocol): (&str, &str, &str), address: &str, pod: &Pod) {
     node.api.put(json!({
         "kind": "Service",
-        "metadata": { "namespace": NAMESPACE, "name": name },
+        "metadata": { "namespace": namespace, "name": name },
         "spec": {
             "clusterIP": address, "clusterIPs": [address], "selector": { "app": name },
-            "ports": [{ "name": "tcp", "port": 80, "targetPort": 8080 }],
+            "ports": [{ "name": protocol, "port": 80, "targetPort": 8080 }],
         },
     }));
     node.api.put(json!({
         "kind": "EndpointSlice",
         "metadata": {
-            "namespace": NAMESPACE, "name": format!("{name}-1"),
+            "namespace": namespace, "name": format!("{name}-1"),
             "labels": { "kubernetes.io/service-name": name },
         },
         "addressType": "IPv4",
         "endpoints": [{ "addresses": [pod.v4(0).ip()], "conditions": { "ready": true } }],
-        "ports": [{ "name": "tcp", "port": 8080 }],
+        "ports": [{ "name": protocol, "port": 8080 }],
     }));
 }
 
@@ -282,7 +265,7 @@ fn a_pod_reaches_itself_at_its_address_and_by_a_service_that_leads_back_to_it() 
     let node = Node::new();
     let pair = Pair::of(&node);
     let _app = pair.app();
-    serve_at(&node, "db", "10.96.0.11", &pair.db);
+    serve_at(&node, (NAMESPACE, "db", "tcp"), "10.96.0.11", &pair.db);
     let agent = node.agent();
     agent.serves("web");
     agent.serves("db");
@@ -306,7 +289,7 @@ fn a_service_of_the_cluster_is_found_when_somebody_connects_to_it() {
     let mut far = node.object(&db, "db", json!({}));
     far["spec"]["nodeName"] = json!("worker-2");
     node.api.put(far);
-    serve_at(&node, "db", "10.96.0.10", &db);
+    serve_at(&node, (NAMESPACE, "db", "tcp"), "10.96.0.10", &db);
     let agent = node.agent();
     agent.serves("web");
     assert!(node.api.requests().iter().all(|request| !request.target().contains("10.96.0.10")));
