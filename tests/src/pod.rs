@@ -173,14 +173,14 @@ impl Drop for Pod {
             unpin(&directory);
         }
         // And so is the socket that it was asked at.
-        remove_sockets(&self.workload);
+        remove_sockets(&format!("{}-", self.workload));
     }
 }
 
-/// Removes the sockets of instances of such a name that were killed.
-pub(crate) fn remove_sockets(name: &str) {
+/// Removes the sockets of instances that were killed whose names begin so.
+pub(crate) fn remove_sockets(beginning: &str) {
     for entry in fs::read_dir("/run/sidestep").into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(name) {
+        if entry.file_name().to_string_lossy().starts_with(beginning) {
             let _gone = fs::remove_file(entry.path());
         }
     }
