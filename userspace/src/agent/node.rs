@@ -204,25 +204,25 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
     };
     tracing::info!("serving the node");
     let mut looks = interval(LOOK);
-    // Whether what follows the API server has broken. Then the next agent is better: pods stay captured for it.
-    let mut deaf = false;
-    loop {
+    // Whether it ends because what follows the API server has broken. Then the next agent is better: pods stay captured for it.
+    let deaf = loop {
         tokio::select! {
-            () = stop.told() => break,
+            () = stop.told() => {
+                tracing::info!("told to stop");
+                break false;
+            }
             _ = hang_up.recv() => node.host.register.outlets().reopen_log(),
             Some(event) = heard.recv() => node.hear(event),
             changed = pods.changed() => {
                 if changed.is_err() {
-                    deaf = true;
-                    break;
+                    break true;
                 }
                 node.pods = pods.borrow_and_update().clone();
                 node.look();
             }
             changed = mesh.changed() => {
                 if changed.is_err() {
-                    deaf = true;
-                    break;
+                    break true;
                 }
                 mesh.borrow_and_update();
                 node.renew();
@@ -234,10 +234,7 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
             Some(_done) = node.tasks.join_next() => {}
             _ = looks.tick() => node.tick(),
         }
-    }
-    if !deaf {
-        tracing::info!("told to stop");
-    }
+    };
     node.readiness.set(State::Draining);
     let remains = deaf || node.remains().await;
     let _first = node.ending.set(remains);
