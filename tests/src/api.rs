@@ -117,6 +117,15 @@ impl Api {
         self.desk.store(|store| store.put(object)).unwrap_or_else(|why| panic!("put an object: {why}"))
     }
 
+    /// Puts an object in as a kubelet does: of one that is there only the status becomes another, whatever others have noted at it
+    /// stays.
+    ///
+    /// # Panics
+    /// When it has no kind or name that is known here.
+    pub fn put_status(&self, object: Value) -> Value {
+        self.desk.store(|store| store.put_status(object)).unwrap_or_else(|why| panic!("put a status: {why}"))
+    }
+
     /// Takes an object out. Says whether it was there.
     ///
     /// # Panics

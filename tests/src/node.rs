@@ -205,7 +205,7 @@ impl Node {
 
     /// Tells the API server of a pod that runs here.
     pub fn runs(&self, pod: &Pod, name: &str) {
-        self.api.put(self.object(pod, name, json!({})));
+        self.api.put_status(self.object(pod, name, json!({})));
     }
 
     /// Calls the plugin as a container runtime does, in the machine's own namespaces.

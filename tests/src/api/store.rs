@@ -108,6 +108,18 @@ impl Store {
         Ok(object)
     }
 
+    pub(super) fn put_status(&mut self, object: Value) -> Result<Value, String> {
+        let kind = object["kind"].as_str().and_then(named);
+        let (namespace, name) = (&object["metadata"]["namespace"], &object["metadata"]["name"]);
+        let there = kind.zip(namespace.as_str().zip(name.as_str())).and_then(|(kind, (namespace, name))| {
+            self.get(kind, namespace, name).filter(|there| there["metadata"]["uid"] == object["metadata"]["uid"])
+        });
+        let Some(there) = there else { return self.put(object) };
+        let mut changed = there.clone();
+        changed["status"] = object["status"].clone();
+        self.put(changed)
+    }
+
     pub(super) fn delete(&mut self, kind: &'static Kind, namespace: &str, name: &str) -> Option<Value> {
         let objects = self.objects.entry(kind.plural).or_default();
         let gone = objects.remove(&(namespace.to_owned(), name.to_owned()))?;

@@ -365,7 +365,9 @@ impl Node {
             }
         }
         self.see_off();
-        if self.roster.next_due().is_some_and(|due| due <= self.now()) {
+        let now = self.now();
+        let retry = self.roster.next_due().is_some_and(|due| due <= now);
+        if retry || self.served.values().any(|served| served.note.is_due(now)) {
             self.look();
         }
         // Who is ready has taken over what is to be taken over: then the agent before us is told to go.

@@ -1,7 +1,7 @@
-//! The note on a pod that it is served: whether it has to be put back because somebody has taken it away.
+//! The note on a pod that it is served: whether it has to be written again because it is not there.
 //!
-//! Only one that was seen at the pod can have been taken away: what has been written a moment ago is not in every snapshot yet.
-//! Whoever takes it away again and again is not fought at every turn.
+//! What has been written a moment ago is not in every snapshot yet, and whoever takes it away again and again is not fought at
+//! every turn: there is a while between two times.
 
 use std::time::Duration;
 
@@ -11,32 +11,37 @@ use crate::model::Pod;
 pub(super) const STATUS: &str = "sidestep.io/status";
 /// What it says of pods that the agent of a node serves.
 const ENROLLED: &str = "enrolled";
-/// How long it is left away at least by whoever has just put it back.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long what was written may take to be seen, and is left away at least by whoever takes it away.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of the note on one pod that is served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Note {
-    /// Whether the last snapshot but for those after a loss has shown it.
-    seen: bool,
-    /// When it was last put back.
-    put_back: Option<Duration>,
+    /// Whether the last snapshot has shown it.
+    shown: bool,
+    /// When it was last written.
+    written: Option<Duration>,
 }
 
 impl Note {
-    /// Looks at the pod of a newer snapshot; whether its note is to be put back, which counts as done then. `now` is a time
-    /// that only grows.
+    /// Looks at the pod of a snapshot; whether its note is to be written again, which counts as done then. `now` is a time that
+    /// only grows.
     pub fn look(&mut self, pod: &Pod, now: Duration) -> bool {
-        if pod.annotations.get(STATUS).is_some_and(|says| says == ENROLLED) {
-            self.seen = true;
+        let was_shown = self.shown;
+        self.shown = pod.annotations.get(STATUS).is_some_and(|says| says == ENROLLED);
+        if self.shown || self.written.is_some_and(|then| now.saturating_sub(then) < PATIENCE) {
             return false;
         }
-        let lately = self.put_back.is_some_and(|then| now.saturating_sub(then) < PATIENCE);
-        let lost = self.seen && !lately;
-        if lost {
-            *self = Self { seen: false, put_back: Some(now) };
-        }
-        lost
+        // Whoever begins to serve the pod writes it for the first time.
+        let first = self.written.is_none() && !was_shown;
+        self.written = Some(now);
+        !first
+    }
+
+    /// Whether it is time to look though there is no other snapshot.
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
+        !self.shown && self.written.is_some_and(|then| now.saturating_sub(then) >= PATIENCE)
     }
 }
 
@@ -61,17 +66,26 @@ mod tests {
     }
 
     #[test]
-    fn a_note_that_was_there_and_is_gone_is_put_back_once_each_time() {
+    fn a_note_that_was_there_and_is_gone_is_written_again_after_a_while_each_time() {
         let (there, gone) = (pod(Some("enrolled")), pod(None));
         let mut note = Note::default();
         let mut look = |pod: &Pod, seconds| note.look(pod, Duration::from_secs(seconds));
-        assert!(!look(&gone, 0), "it is being written for the first time");
-        assert!(!look(&there, 1) && !look(&there, 2));
+        assert!(!look(&there, 1), "who served it before has written it");
         assert!(look(&gone, 3));
         assert!(!look(&gone, 4), "it is being written");
         assert!(!look(&there, 5));
         assert!(!look(&pod(Some("else")), 6), "somebody is quick to take it away");
-        assert!(look(&pod(Some("else")), 13), "and has it put back after a while");
+        assert!(look(&pod(Some("else")), 8), "and has it written again after a while");
         assert!(!look(&there, 14) && look(&gone, 30));
+    }
+
+    #[test]
+    fn a_note_that_was_lost_before_anybody_has_seen_it_is_written_again() {
+        let mut note = Note::default();
+        let at = Duration::from_secs;
+        assert!(!note.look(&pod(None), at(0)), "it is being written for the first time");
+        assert!(!note.is_due(at(4)) && note.is_due(at(5)));
+        assert!(note.look(&pod(None), at(5)) && !note.is_due(at(6)));
+        assert!(!note.look(&pod(Some("enrolled")), at(7)) && !note.is_due(at(60)));
     }
 }

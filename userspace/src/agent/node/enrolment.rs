@@ -46,7 +46,7 @@ impl Node {
         }
     }
 
-    /// Has those pods say again that they are served from which somebody has taken that away.
+    /// Has those pods say again that they are served that do not say it.
     fn keep_noted(&mut self, pods: &Pods, now: Duration) {
         for served in self.served.values_mut() {
             let shown = pods.pods.get(&served.pod.key).filter(|pod| pod.uid == served.pod.uid);
