@@ -112,7 +112,8 @@ impl Store {
         let kind = object["kind"].as_str().and_then(named);
         let (namespace, name) = (&object["metadata"]["namespace"], &object["metadata"]["name"]);
         let there = kind.zip(namespace.as_str().zip(name.as_str())).and_then(|(kind, (namespace, name))| {
-            self.get(kind, namespace, name).filter(|there| there["metadata"]["uid"] == object["metadata"]["uid"])
+            self.get(kind, namespace, name)
+                .filter(|there| there["metadata"]["uid"] == object["metadata"]["uid"])
         });
         let Some(there) = there else { return self.put(object) };
         let mut changed = there.clone();

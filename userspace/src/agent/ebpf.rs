@@ -284,13 +284,12 @@ fn publish(datapath: &mut Datapath, settings: Settings, config: &Config) -> Resu
             "the policies name more prefixes than the kernel has room for: the instance decides alone"
         );
     }
-    let inbound = config.inbound_ports();
     datapath.tables.publish(&Generation {
         settings,
         rules: &rules,
         callers: &denials.table,
-        captures_inbound: &|port| inbound.contains(port),
-        refuses_plain_text: &|port| !config.mutual_tls.may_admit_plain_text(port),
+        captured_inbound: config.inbound_ports().spans(),
+        without_plain_text: &config.mutual_tls.ports_without_plain_text(),
     })
 }
 

@@ -55,6 +55,7 @@ use crate::sys::{descriptors, text};
 use counts::Unenrolled;
 use known::Known;
 use plugin::{Answer, Plugin};
+use sandbox::PodCgroups;
 use served::{Ended, Served, Started};
 
 /// How often to look whether a successor has come, and what is due.
@@ -97,6 +98,7 @@ struct Node {
     settings: NodeSettings,
     host: Arc<Host>,
     stage: Arc<NodeStage>,
+    cgroups: Arc<PodCgroups>,
     feed: Arc<Feed>,
     unenrolled: Arc<Unenrolled>,
     roster: Roster,
@@ -168,6 +170,7 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
     let local = crate::agent::local::serve("node", &host.register);
     let feed = Arc::new(Feed::start(feed_settings(&settings)?).await?);
     let stage = Arc::new(stage(&config)?);
+    let cgroups = Arc::new(PodCgroups::below(config.capture.cgroup_mount.as_deref())?);
     let (events, mut heard) = mpsc::channel(EVENTS);
     let plugin = settings.cni.as_ref().map(|cni| enrol_by(cni, events.clone())).transpose()?;
     let unenrolled = Arc::<Unenrolled>::default();
@@ -185,6 +188,7 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
         settings,
         host,
         stage,
+        cgroups,
         feed,
         unenrolled,
         pods: Arc::default(),

@@ -21,7 +21,7 @@ use sidestep_abi::settings::Settings;
 
 use crate::datapath::object::{Maps, Owned};
 use crate::model::Direction;
-use crate::policy::{Compiled, Decision, PortDecision};
+use crate::policy::{Compiled, Decision, PortDecision, PortSpan};
 use crate::sys::bpf;
 use crate::sys::rcu::wait_for_running_programs;
 
@@ -35,9 +35,9 @@ pub struct Generation<'a> {
     /// leaves the connection to the instance.
     pub callers: &'a Compiled,
     /// Which inbound ports are captured.
-    pub captures_inbound: &'a dyn Fn(u16) -> bool,
+    pub captured_inbound: &'a [PortSpan],
     /// Which of them take no plain text from anybody.
-    pub refuses_plain_text: &'a dyn Fn(u16) -> bool,
+    pub without_plain_text: &'a [PortSpan],
 }
 
 /// Most prefixes that may lie about until somebody tidies up.
@@ -98,9 +98,9 @@ impl Tables {
         open.settings.set(next, unfinished, 0).context("write the settings")?;
         open.write_rules(set(next, Direction::Outbound), generation.rules)?;
         open.write_rules(set(next, Direction::Inbound), generation.callers)?;
-        write_ports(&open.inbound_ports, next, generation.captures_inbound)
+        write_ports(&open.inbound_ports, next, generation.captured_inbound)
             .context("write the captured inbound ports")?;
-        write_ports(&open.refused_ports, next, generation.refuses_plain_text)
+        write_ports(&open.refused_ports, next, generation.without_plain_text)
             .context("write the ports that take no plain text")?;
         let settings =
             Settings { default_verdict: generation.rules.default as u8, settled: 1, ..generation.settings };
@@ -258,14 +258,24 @@ impl Open {
 }
 
 /// Writes one generation of a set of ports.
-fn write_ports(map: &Map, generation: u32, member: &dyn Fn(u16) -> bool) -> Result<()> {
+fn write_ports(map: &Map, generation: u32, ports: &[PortSpan]) -> Result<()> {
     let Map::Array(array) = map else { bail!("expected the ports in an array") };
-    let bits = |word| {
-        (0..64).filter(|bit| member((word * 64 + bit) as u16)).fold(0_u64, |bits, bit| bits | 1 << bit)
-    };
-    let words: Vec<u64> = (0..INBOUND_PORT_WORDS).map(bits).collect();
-    bpf::write_words(array.fd(), generation * INBOUND_PORT_WORDS, &words)?;
+    bpf::write_words(array.fd(), generation * INBOUND_PORT_WORDS, &words(ports))?;
     Ok(())
+}
+
+/// A bit for each port, the lowest port in the lowest bit of the first word.
+fn words(ports: &[PortSpan]) -> Vec<u64> {
+    let bits = |word: u32, span: &PortSpan| {
+        let beginning = word * 64;
+        let lowest = u32::from(span.first).saturating_sub(beginning);
+        match u32::from(span.last).checked_sub(beginning) {
+            Some(highest) if lowest < 64 => u64::MAX << lowest & u64::MAX >> (63 - highest.min(63)),
+            _ => 0,
+        }
+    };
+    let word = |word| ports.iter().fold(0, |all, span| all | bits(word, span));
+    (0..INBOUND_PORT_WORDS).map(word).collect()
 }
 
 fn rule_key(set: u32, net: IpNet) -> Key<RuleKey> {
@@ -275,4 +285,20 @@ fn rule_key(set: u32, net: IpNet) -> Key<RuleKey> {
     };
     let bits = SET_BITS + mapped_bits + u32::from(net.prefix_len());
     Key::new(bits, RuleKey { set, address: address::from_ip(net.network()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_ports_is_a_bit_for_each() {
+        let spans = ["0-0", "5-63", "64", "128-300", "319", "320", "65535"];
+        let spans: Vec<PortSpan> = spans.iter().map(|span| span.parse().expect("a span")).collect();
+        let words = words(&spans);
+        for port in 0..=u16::MAX {
+            let bit = words[usize::from(port) / 64] >> (port % 64) & 1 == 1;
+            assert_eq!(bit, spans.iter().any(|span| span.contains(port)), "{port}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::ports::{PortSet, PortSpan};
 use super::probe::{Passes, Probe, Probed};
 
 /// What a port takes (Istio's `PeerAuthentication.MutualTLS.Mode`, without `UNSET`, which is inherited away).
@@ -94,6 +95,19 @@ impl MutualTls {
     pub fn may_admit_plain_text(&self, port: u16) -> bool {
         self.mode(port) != MutualTlsMode::Strict || self.probes.iter().any(|probe| probe.port == port)
     }
+
+    /// The ports that no plain text may come in to, whoever sends it: sorted spans that neither overlap nor touch.
+    #[must_use]
+    pub fn ports_without_plain_text(&self) -> Vec<PortSpan> {
+        let apart = self.ports.keys().copied().chain(self.probed_ports());
+        let (refuse, admit): (Vec<_>, Vec<_>) =
+            apart.map(PortSpan::one).partition(|span| !self.may_admit_plain_text(span.first));
+        let ports = match self.mode {
+            MutualTlsMode::Strict => admit.into_iter().collect::<PortSet>().not(),
+            MutualTlsMode::Permissive | MutualTlsMode::Disable => refuse.into_iter().collect(),
+        };
+        ports.spans().to_vec()
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +132,20 @@ mod tests {
         }
         let client = IpAddr::from([192, 0, 2, 1]);
         assert_eq!(MutualTls::default().plain_text(1, client), PlainText::Admitted);
+    }
+
+    #[test]
+    fn ports_without_plain_text_are_those_that_admit_none() {
+        for mode in [MutualTlsMode::Strict, MutualTlsMode::Permissive, MutualTlsMode::Disable] {
+            let default = MutualTls { mode, ..strict_but(90, MutualTlsMode::Strict) };
+            for modes in [default, strict_but(90, mode), strict_but(8080, mode)] {
+                let spans = modes.ports_without_plain_text();
+                for port in [0, 1, 89, 90, 91, 8079, 8080, 8081, u16::MAX] {
+                    let without = spans.iter().any(|span| span.contains(port));
+                    assert_eq!(without, !modes.may_admit_plain_text(port), "{port} of {modes:?}");
+                }
+            }
+        }
     }
 
     #[test]

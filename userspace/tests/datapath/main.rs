@@ -13,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use sidestep::datapath::{Datapath, Generation, NodeStage, Pins, Place, Stage};
 use sidestep::model::Verdict;
-use sidestep::policy::Compiled;
+use sidestep::policy::{Compiled, PortSpan};
 use sidestep::sys::bpf;
 use sidestep::sys::bpffs::Mounting;
 use sidestep_abi::settings::Settings;
@@ -76,8 +76,8 @@ impl Workload {
             settings,
             rules: &rules,
             callers: &callers,
-            captures_inbound: &|_| true,
-            refuses_plain_text: &|_| false,
+            captured_inbound: &[PortSpan::ALL],
+            without_plain_text: &[],
         };
         datapath.tables.publish(&generation).expect("publish");
         datapath.put_listener(0, &self.listener).expect("put a listener");

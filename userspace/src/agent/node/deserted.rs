@@ -1,12 +1,12 @@
 //! What an agent before this one has left of pods that nobody serves any more: they changed their mind while no agent was there,
 //! and would be refused for as long as they live.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::{Node, sandbox};
+use super::Node;
+use super::sandbox::PodCgroups;
 use crate::agent::scope::pins_of;
 use crate::datapath::pins::{self, Cleaned, Cleanup};
 use crate::model::{Phase, Pod};
@@ -17,13 +17,13 @@ impl Node {
     pub(super) fn clear_up(&mut self) {
         let unwished = |pod: &&Arc<Pod>| self.roster.wish(pod, &self.pods) != Wish::Serve;
         let left: Vec<Arc<Pod>> = self.pods.pods.values().filter(unwished).cloned().collect();
-        let mount = self.config.capture.cgroup_mount.clone();
+        let cgroups = Arc::clone(&self.cgroups);
         self.tasks.spawn(async move {
             let clearing = tokio::task::spawn_blocking(move || {
                 // Namespaces go a while after the last process in them.
                 pins::sweep();
                 for pod in left {
-                    match clear(&pod, mount.as_deref()) {
+                    match clear(&pod, &cgroups) {
                         Ok(Found::Pins) => {
                             tracing::info!(pod = %pod.key, "let go of a pod that another agent had served");
                         }
@@ -46,14 +46,14 @@ enum Found {
     Nothing,
 }
 
-fn clear(pod: &Pod, mount: Option<&Path>) -> Result<Found> {
+fn clear(pod: &Pod, cgroups: &PodCgroups) -> Result<Found> {
     let name = pins_of(&pod.key);
     // Cheaper than to look for the cgroup of every pod.
     if pins::clean(Some(&name), Cleanup::DryRun)?.is_empty() {
         return Ok(Found::Nothing);
     }
     // What is left of a pod without a cgroup has been removed.
-    let Ok(workload) = sandbox::cgroup(&pod.uid, mount) else { return Ok(Found::Nothing) };
+    let Ok(workload) = cgroups.of(&pod.uid) else { return Ok(Found::Nothing) };
     // One that is about to end is refused until it has.
     if pod.phase == Phase::Ended && workload.is_populated().unwrap_or(false) {
         return Ok(Found::Nothing);

@@ -70,6 +70,7 @@ impl Node {
         let starting = Starting {
             host: Arc::clone(&self.host),
             stage: Arc::clone(&self.stage),
+            cgroups: Arc::clone(&self.cgroups),
             feed: Arc::clone(&self.feed),
             known: self.known.subscribe(),
             config: self.config.clone(),

@@ -3,8 +3,10 @@
 //! The kubelet names the cgroup after the uid: `pod<uid>`, or with systemd `kubepods-<class>-pod<uid>.slice`, where the uid has
 //! underscores (`pkg/kubelet/cm` of Kubernetes). Where in the hierarchy it lies is not the same everywhere, so it is looked for.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -16,40 +18,83 @@ const DEPTH: usize = 5;
 /// Bytes that a uid has at least: a shorter one could be part of another.
 const SHORTEST_UID: usize = 8;
 
-/// The pod-level cgroup of the pod with this uid.
-///
-/// # Errors
-/// There is none.
-pub(super) fn cgroup(uid: &str, mount: Option<&Path>) -> Result<Cgroup> {
-    let root = match mount {
-        Some(mount) => mount.to_owned(),
-        None => cgroup::find_mount()?,
-    };
-    if uid.len() < SHORTEST_UID || !uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        bail!("expected the uid of a pod, found {uid:?}");
+/// The pod-level cgroups of the node.
+pub(super) struct PodCgroups {
+    root: PathBuf,
+    /// Those that the last search has come across, by uid: who takes hundreds of pods over does not search for each.
+    seen: Mutex<HashMap<String, PathBuf>>,
+}
+
+impl PodCgroups {
+    /// Those below a mount of the cgroup2 hierarchy, or below the one that the machine has.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn below(mount: Option<&Path>) -> Result<Self> {
+        let root = mount.map_or_else(cgroup::find_mount, |mount| Ok(mount.to_owned()))?;
+        Ok(Self { root, seen: Mutex::default() })
     }
-    let plain = format!("pod{uid}");
-    let slice = format!("-pod{}.slice", uid.replace('-', "_"));
-    let is_it = |name: &str| name == plain || name.ends_with(&slice);
-    // Level by level: pods lie near the root, and what is in them is much and need not be read.
-    let mut level = vec![root.clone()];
+
+    /// The pod-level cgroup of the pod with this uid.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn of(&self, uid: &str) -> Result<Cgroup> {
+        if !is_uid(uid) {
+            bail!("expected the uid of a pod, found {uid:?}");
+        }
+        // Held while somebody searches: what is found is what others would search for.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = seen.get(uid).and_then(|path| Cgroup::at(path).ok()) {
+            return Ok(known);
+        }
+        *seen = search(&self.root, uid);
+        let found = seen.get(uid).with_context(|| {
+            format!(
+                "expected a cgroup named pod{uid} or *-pod{}.slice below {}, found none: mount the host's cgroup2 hierarchy \
+                 into this container and name it with capture.cgroup-mount",
+                uid.replace('-', "_"),
+                self.root.display()
+            )
+        })?;
+        Cgroup::at(found)
+    }
+}
+
+/// Searches for the cgroup of one pod, and says where those of the pods are that were come across.
+///
+/// Level by level: pods lie near the root, and what is in them is much and need not be read.
+fn search(root: &Path, wanted: &str) -> HashMap<String, PathBuf> {
+    let mut seen = HashMap::new();
+    let mut level = vec![root.to_owned()];
     for _ in 0..DEPTH {
         let mut below = Vec::new();
-        for directory in &level {
-            for child in children(directory) {
-                if child.file_name().and_then(|name| name.to_str()).is_some_and(is_it) {
-                    return Cgroup::at(&child);
-                }
-                below.push(child);
+        for child in level.iter().flat_map(|directory| children(directory)) {
+            match child.file_name().and_then(|name| uid_in(name.to_str()?)) {
+                Some(uid) => drop(seen.insert(uid, child)),
+                None => below.push(child),
             }
+        }
+        if seen.contains_key(wanted) {
+            break;
         }
         level = below;
     }
-    bail!(
-        "expected a cgroup named {plain} or *{slice} below {}, found none: mount the host's cgroup2 hierarchy into this container \
-         and name it with capture.cgroup-mount",
-        root.display()
-    )
+    seen
+}
+
+/// The uid of the pod whose cgroup has this name.
+fn uid_in(name: &str) -> Option<String> {
+    let slice = name.strip_suffix(".slice").and_then(|name| name.rsplit_once("-pod"));
+    let uid = match slice {
+        Some((_, uid)) => uid.replace('_', "-"),
+        None => name.strip_prefix("pod")?.to_owned(),
+    };
+    is_uid(&uid).then_some(uid)
+}
+
+fn is_uid(text: &str) -> bool {
+    text.len() >= SHORTEST_UID && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn children(directory: &Path) -> Vec<PathBuf> {
@@ -109,7 +154,7 @@ mod tests {
         ] {
             let root =
                 hierarchy(&[&path, "system.slice/other", "kubepods/podffffffff-1111-2222-3333-444455556666"]);
-            let found = cgroup(UID, Some(root.path())).unwrap();
+            let found = PodCgroups::below(Some(root.path())).unwrap().of(UID).unwrap();
             assert_eq!(found.path(), root.path().join(&path));
         }
     }
@@ -118,7 +163,25 @@ mod tests {
     fn what_is_no_uid_finds_nothing() {
         let root = hierarchy(&["kubepods/pod", &format!("kubepods/pod{UID}")]);
         for uid in ["", "0a1b", "../../etc/passwd", "ffffffff-1111-2222-3333-444455556666"] {
-            assert!(cgroup(uid, Some(root.path())).is_err(), "{uid:?}");
+            assert!(PodCgroups::below(Some(root.path())).unwrap().of(uid).is_err(), "{uid:?}");
+        }
+    }
+
+    #[test]
+    fn what_one_search_has_seen_is_not_searched_for_again_unless_it_has_gone() {
+        const OTHER: &str = "ffffffff-1111-2222-3333-444455556666";
+        let root = hierarchy(&[&format!("kubepods/pod{UID}"), &format!("kubepods/pod{OTHER}")]);
+        let cgroups = PodCgroups::below(Some(root.path())).unwrap();
+        let path = |directory: &str, uid: &str| root.path().join(directory).join(format!("pod{uid}"));
+        assert_eq!(cgroups.of(UID).unwrap().path(), path("kubepods", UID));
+        // Nobody would find it there, so deep does nobody search.
+        let deep = root.path().join("a/b/c/d/e/f");
+        fs::create_dir_all(deep.parent().unwrap()).unwrap();
+        fs::rename(root.path().join("kubepods"), &deep).unwrap();
+        assert!(cgroups.of(OTHER).is_err());
+        fs::rename(&deep, root.path().join("elsewhere")).unwrap();
+        for uid in [OTHER, UID] {
+            assert_eq!(cgroups.of(uid).unwrap().path(), path("elsewhere", uid));
         }
     }
 }

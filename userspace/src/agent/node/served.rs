@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::finder::Search;
 use super::known::Known;
-use super::sandbox;
+use super::sandbox::{self, PodCgroups};
 use crate::agent::host::Host;
 use crate::agent::scope::{Enrolled, Scope};
 use crate::agent::serving::{Following, Serving};
@@ -68,6 +68,7 @@ pub(super) enum Whereabouts {
 pub(super) struct Starting {
     pub(super) host: Arc<Host>,
     pub(super) stage: Arc<NodeStage>,
+    pub(super) cgroups: Arc<PodCgroups>,
     pub(super) feed: Arc<Feed>,
     pub(super) known: watch::Receiver<Known>,
     pub(super) config: Config,
@@ -103,8 +104,7 @@ impl Starting {
     }
 
     async fn start_here(self, pod: Arc<Pod>, whereabouts: Whereabouts, config: Config) -> Result<Served> {
-        let mount = config.capture.cgroup_mount.clone();
-        let workload = sandbox::cgroup(&pod.uid, mount.as_deref())?;
+        let workload = self.cgroups.of(&pod.uid)?;
         let (network, attachment) = match whereabouts {
             Whereabouts::Told { network, attachment, name } => (network, Some((attachment, name))),
             Whereabouts::Unknown => (sandbox::network(&workload)?, None),
