@@ -10,6 +10,7 @@
 //! - `served`: the pods that are served
 //! - `deserted`: what an agent before this one has left
 //! - `known`: what Kubernetes says, with its meaning
+//! - `renewal`: how that is brought in force
 //! - `sandbox`: where a pod lives
 //! - `finder`: who is at an address
 //! - `plugin`: the CNI plugin's counterpart
@@ -21,6 +22,7 @@ mod enrolment;
 mod finder;
 mod known;
 mod plugin;
+mod renewal;
 mod sandbox;
 mod served;
 
@@ -41,7 +43,6 @@ use crate::agent::ebpf;
 use crate::agent::host::Host;
 use crate::agent::observing;
 use crate::agent::register::Serves;
-use crate::agent::serving::Following;
 use crate::agent::sidecar::Stop;
 use crate::cli::NodeArgs;
 use crate::cni::{self, Attachment, AttachmentId, Detached, Install};
@@ -55,6 +56,7 @@ use crate::sys::{descriptors, text};
 use counts::Unenrolled;
 use known::Known;
 use plugin::{Answer, Plugin};
+use renewal::Renewal;
 use sandbox::PodCgroups;
 use served::{Ended, Served, Started};
 
@@ -110,29 +112,18 @@ struct Node {
     /// Who waits for a pod to be served, by uid.
     waiting: BTreeMap<String, Vec<Answer>>,
     known: watch::Sender<Known>,
-    renewing: Renewing,
+    renewal: Renewal,
     events: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
     begun: Instant,
     /// When pods were last started or let go, until what only that needs was given back.
     busy: Option<Duration>,
-    /// How often what holds for pods has changed.
-    revision: u64,
+    /// Whether a start or an end is through that the steps looked for last have not seen.
+    changed: bool,
     readiness: Readiness,
     standing: Standing,
     /// Set at the end: whether somebody serves the node after us.
     ending: Arc<OnceLock<bool>>,
-}
-
-/// How far the newest snapshot of the mesh has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Renewing {
-    /// It is in force.
-    No,
-    /// One is being read.
-    Yes,
-    /// One is being read, and there is a newer one already.
-    Stale,
 }
 
 /// Whether this agent still is the node's.
@@ -196,18 +187,18 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
         lingering: BTreeSet::new(),
         waiting: BTreeMap::new(),
         known: watch::Sender::new(Known::default()),
-        renewing: Renewing::No,
+        renewal: Renewal::default(),
         events,
         tasks: JoinSet::new(),
         begun: Instant::now(),
         busy: None,
-        revision: 0,
+        changed: false,
         readiness,
         standing: Standing::Serving,
         ending: Arc::default(),
     };
     tracing::info!("serving the node");
-    let mut looks = interval(LOOK);
+    let (mut looks, mut some) = (interval(LOOK), Vec::new());
     // Whether it ends because what follows the API server has broken. Then the next agent is better: pods stay captured for it.
     let deaf = loop {
         tokio::select! {
@@ -216,7 +207,7 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
                 break false;
             }
             _ = hang_up.recv() => node.host.register.outlets().reopen_log(),
-            Some(event) = heard.recv() => node.hear(event),
+            _ = heard.recv_many(&mut some, EVENTS) => node.hear_all(some.drain(..)),
             changed = pods.changed() => {
                 if changed.is_err() {
                     break true;
@@ -266,17 +257,6 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
         "nothing follows the API server any more, the log says why; the pods stay captured for the next agent"
     );
     Ok(())
-}
-
-/// Brings what is known into force for one pod. Whatever goes wrong with that, it goes wrong for this pod alone.
-async fn put_in_force(known: &Known, config: &Arc<Config>, pod: Arc<Pod>, following: Following) {
-    let (known, config, key) = (known.clone(), Arc::clone(config), pod.key.clone());
-    let applying = tokio::task::spawn_blocking(move || {
-        known.config_of(&config, &pod).and_then(|config| following.apply(config))
-    });
-    if let Err(error) = applying.await.map_err(anyhow::Error::from).flatten() {
-        tracing::error!(pod = %key, error = format!("{error:#}"), "keeping the policies in use");
-    }
 }
 
 /// The node's part in handoffs, declared ours.
@@ -339,6 +319,14 @@ impl Node {
         self.begun.elapsed()
     }
 
+    /// Hears what has happened since. What is to be done about it all together is looked for once.
+    fn hear_all(&mut self, events: impl Iterator<Item = Event>) {
+        events.for_each(|event| self.hear(event));
+        if std::mem::take(&mut self.changed) {
+            self.look();
+        }
+    }
+
     fn hear(&mut self, event: Event) {
         match event {
             Event::Attach { attachment, answer } => self.attach(attachment, answer),
@@ -350,7 +338,7 @@ impl Node {
             Event::Started(started) => self.started(started),
             Event::Ended(ended) => self.ended(ended),
             Event::Renewed(known) => self.renewed(known),
-            Event::NotRenewed => self.renewing_is_over(),
+            Event::NotRenewed => self.renewal_is_over(),
         }
     }
 
@@ -424,50 +412,6 @@ impl Node {
         }
         self.config = new;
         self.renew();
-    }
-
-    /// Brings the newest snapshot of the mesh into force, beside everything else.
-    fn renew(&mut self) {
-        self.revision += 1;
-        if self.renewing != Renewing::No {
-            self.renewing = Renewing::Stale;
-            return;
-        }
-        self.renewing = Renewing::Yes;
-        let (mesh, known, events) =
-            (self.feed.mesh().borrow().clone(), self.known.borrow().clone(), self.events.clone());
-        let config = self.config.clone();
-        let served: Vec<_> = self.served.values().map(Served::following).collect();
-        self.tasks.spawn(async move {
-            let renewed = match tokio::task::spawn_blocking(move || known.renewed(mesh)).await {
-                Ok(known) => {
-                    let config = Arc::new(config);
-                    for (pod, following) in served {
-                        put_in_force(&known, &config, pod, following).await;
-                    }
-                    Event::Renewed(known)
-                }
-                // A panic, which was reported; the next snapshot is another try.
-                Err(_panicked) => Event::NotRenewed,
-            };
-            let _ending = events.send(renewed).await;
-        });
-    }
-
-    fn renewed(&mut self, known: Known) {
-        for news in known.conditions() {
-            self.feed.tell(news);
-        }
-        self.known.send_replace(known);
-        self.renewing_is_over();
-    }
-
-    fn renewing_is_over(&mut self) {
-        let again = self.renewing == Renewing::Stale;
-        self.renewing = Renewing::No;
-        if again {
-            self.renew();
-        }
     }
 
     /// Whether somebody will serve the node after us, so that its pods stay captured meanwhile.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::SendError;
 use super::known::Known;
 use super::plugin::Answer;
 use super::served::{Ended, Served, Started, Starting, Whereabouts};
-use super::{Event, Node, Renewing, Standing};
+use super::{Event, Node, Standing};
 use crate::cni::{Attachment, AttachmentId, Detached, Refusal, RefusalKind};
 use crate::kubernetes::{Interest, News};
 use crate::model::{Pod, Pods};
@@ -76,12 +76,11 @@ impl Node {
             config: self.config.clone(),
         };
         let (events, ending) = (self.events.clone(), Arc::clone(&self.ending));
-        // What is being renewed may be missed by what begins meanwhile.
-        let revision = (self.renewing == Renewing::No).then_some(self.revision);
+        let begun_with = self.renewal.begun_with();
         self.tasks.spawn(async move {
             let begun = starting.start(Arc::clone(&pod), whereabouts);
             let outcome = whole(begun).await.context("start to serve a pod").flatten();
-            let told = events.send(Event::Started(Started { pod, revision, outcome })).await;
+            let told = events.send(Event::Started(Started { pod, begun_with, outcome })).await;
             // Nobody hears of it any more: it ends as the others do.
             if let Err(SendError(Event::Started(Started { outcome: Ok(served), .. }))) = told
                 && let Err(error) = served.end(ending.get().copied().unwrap_or(true)).await
@@ -91,7 +90,7 @@ impl Node {
         });
     }
 
-    pub(super) fn started(&mut self, Started { pod, revision, outcome }: Started) {
+    pub(super) fn started(&mut self, Started { pod, begun_with, outcome }: Started) {
         let now = self.now();
         self.busy = Some(now);
         self.roster.started(&pod.uid, outcome.is_ok(), now);
@@ -104,12 +103,10 @@ impl Node {
                     let _gone = answer.send(Ok(()));
                 }
                 self.feed.tell(News::Enrolled { pod: pod.key.clone(), uid: pod.uid.clone(), enrolled: true });
-                // What is known may have changed while it was started, and so may what is wished for.
-                if revision != Some(self.revision) {
-                    self.renew();
-                }
+                self.begun(&pod.uid, begun_with);
                 self.load_ahead();
-                self.look();
+                // What is wished for may have changed while it was started.
+                self.changed = true;
             }
             Err(error) => {
                 let message = format!("{error:#}");
@@ -176,7 +173,7 @@ impl Node {
         self.busy = Some(self.now());
         if self.standing == Standing::Serving {
             self.feed.tell(News::Enrolled { pod: pod.key.clone(), uid: pod.uid.clone(), enrolled: false });
-            self.look();
+            self.changed = true;
         }
     }
 

@@ -45,8 +45,8 @@ pub(super) struct Served {
 /// How a start went.
 pub(super) struct Started {
     pub(super) pod: Arc<Pod>,
-    /// Of what held for pods when it began, unless that was being renewed.
-    pub(super) revision: Option<u64>,
+    /// The revision of what held for pods when it began, unless that was being renewed.
+    pub(super) begun_with: Option<u64>,
     pub(super) outcome: Result<Served>,
 }
 
