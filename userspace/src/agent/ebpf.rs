@@ -11,7 +11,7 @@ use sidestep_abi::address::{OWNED_RANGE4, OWNED_RANGE4_BITS, from_ip};
 use sidestep_abi::maps::RULES_CAPACITY;
 use sidestep_abi::settings::{OUTBOUND6_PORTS, Settings};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -33,6 +33,8 @@ const OWNERSHIP_LOOK: Duration = Duration::from_millis(200);
 
 /// How long after the start the rules of a predecessor are removed: not while hundreds of workloads are being taken over.
 const TIDYING: Duration = Duration::from_secs(5);
+/// Workloads whose predecessors' rules are removed at once: each takes a thread, which waits for the kernel.
+static TIDIERS: Semaphore = Semaphore::const_new(4);
 
 /// Where captured outbound connections are sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,12 +311,16 @@ async fn follow_addresses(
     stop: &mut oneshot::Receiver<()>,
 ) {
     let mut discarded = [0; 8192];
-    let mut tidying = pin!(sleep(TIDYING));
+    let mut tidying = pin!(async {
+        sleep(TIDYING).await;
+        // The semaphore is never closed.
+        TIDIERS.acquire().await
+    });
     let mut tidy = false;
     loop {
         let mut ready = tokio::select! {
             _ = &mut *stop => return,
-            () = &mut tidying, if !tidy => {
+            _place = &mut tidying, if !tidy => {
                 tidy = true;
                 let kernel = Arc::clone(kernel);
                 let tidied = tokio::task::spawn_blocking(move || kernel.state().datapath.tidy()).await;
