@@ -1,6 +1,6 @@
 //! How connections get from the workload's sockets to the instance: by eBPF, by iptables, or not at all.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::{future, io};
@@ -14,8 +14,9 @@ use crate::agent::scope::{NOTHING_TO_CAPTURE, Scope};
 use crate::config::{CaptureMode, Config};
 use crate::datapath::{self, Counters, Datapath, Denials, Place, Stage};
 use crate::lasting::Panics;
-use crate::model::{ClientAddr, OriginalDst, Reason};
+use crate::model::{ClientAddr, OriginalDst, OwnAddresses, Reason};
 use crate::proxy::Handoffs;
+use crate::sys::addresses;
 use crate::sys::bpffs::Mounting;
 
 /// A capture that stands, or is about to.
@@ -32,6 +33,8 @@ pub(super) struct Prepared {
     pub(super) listeners: Option<Listeners>,
     pub(super) handoffs: Arc<dyn Handoffs>,
     pub(super) kernel: Option<(Counters, Denials)>,
+    /// Those of the workload.
+    pub(super) addresses: OwnAddresses,
 }
 
 impl Capture {
@@ -51,6 +54,7 @@ impl Capture {
                 listeners: None,
                 handoffs: Arc::new(NoHandoffs),
                 kernel: None,
+                addresses: OwnAddresses::new(own_addresses(scope)?),
             }),
         }
     }
@@ -148,9 +152,15 @@ fn prepare_ebpf(
     Ok(Prepared {
         listeners: Some(listeners),
         handoffs: Arc::new(InKernel(handoffs)),
+        addresses: capture.addresses(),
         kernel: Some((capture.datapath(Datapath::counters)?, capture.datapath(Datapath::denials)?)),
         capture: Capture::Ebpf(capture),
     })
+}
+
+/// The addresses of a workload where nobody follows them.
+fn own_addresses(scope: &Scope<'_>) -> Result<Vec<IpAddr>> {
+    scope.network().visit(addresses::own).flatten().context("list the addresses of the network namespace")
 }
 
 /// Adds the listeners that others reach: those of a pod, since a command has no address of its own.
@@ -164,11 +174,13 @@ fn prepare_iptables(config: &Config, scope: &Scope<'_>) -> Result<Prepared> {
     if let Scope::Pod(_) = scope {
         listeners = for_pod(listeners, config, Steering::Redirect)?;
     }
-    let capture = IptablesCapture::prepare(config, scope, &listeners)?;
+    let addresses = OwnAddresses::new(own_addresses(scope)?);
+    let capture = IptablesCapture::prepare(config, scope, &listeners, addresses.clone())?;
     Ok(Prepared {
         listeners: Some(listeners),
         handoffs: capture.handoffs(),
         kernel: None,
+        addresses,
         capture: Capture::Iptables(capture),
     })
 }

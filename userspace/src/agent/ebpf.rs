@@ -20,7 +20,7 @@ use crate::agent::listeners::{Listeners, port};
 use crate::config::Config;
 use crate::datapath::{Datapath, Generation, Ownership, Pins, Place, Stage};
 use crate::lasting::{Lasting, Panics};
-use crate::model::{OnFailure, TUNNEL_PORT};
+use crate::model::{OnFailure, OwnAddresses, TUNNEL_PORT};
 use crate::policy::DenyWith;
 use crate::sys::addresses::{self, Sources};
 use crate::sys::bpffs::Mounting;
@@ -111,6 +111,8 @@ pub(super) struct EbpfCapture {
 /// The kernel side and what was last written to it, so that it can be written again when the namespace changes.
 struct Kernel {
     fixed: Fixed,
+    /// Those of the workload, as the programs know them.
+    addresses: OwnAddresses,
     state: Mutex<State>,
 }
 
@@ -137,11 +139,16 @@ impl EbpfCapture {
         let trace = tokio::spawn(datapath.trace()?);
         let ownership = datapath.ownership();
         let state = Mutex::new(State { datapath, sources: Sources::default(), published: None });
-        let kernel = Arc::new(Kernel { fixed, state });
+        let kernel = Arc::new(Kernel { fixed, addresses: OwnAddresses::default(), state });
         kernel.read_addresses()?;
         let (followed, lasting) = (Arc::clone(&kernel), Lasting::new(panics));
         let follower = Follower::spawn(|stop| keep_following(changes, followed, lasting, stop));
         Ok(Self { kernel, ownership, follower, trace, loss: Once::new() })
+    }
+
+    /// The addresses of the workload, kept up to date.
+    pub(super) fn addresses(&self) -> OwnAddresses {
+        self.kernel.addresses.clone()
     }
 
     /// Does something with the datapath, which nobody else uses meanwhile.
@@ -233,6 +240,7 @@ impl Kernel {
         });
         let (own, sources) = seen.flatten().context("list the addresses of the network namespace")?;
         state.datapath.set_own_addresses(&own)?;
+        self.addresses.replace(own);
         if sources == state.sources {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::agent::listeners::{Inbound, Listeners, port};
 use crate::agent::scope;
 use crate::config::Config;
-use crate::model::{ClientAddr, OriginalDst, Reason};
+use crate::model::{ClientAddr, OriginalDst, OwnAddresses, Reason};
 use crate::netfilter::{self, Exempt, InboundPlan, Plan, Redirects, Scope, TunnelPlan};
 use crate::policy::Rules;
 use crate::proxy::Handoffs;
@@ -25,12 +25,19 @@ pub(super) struct IptablesCapture {
     inbound: Option<(u16, Option<u16>)>,
     tunnel: Option<TunnelPlan>,
     scope: Scope,
+    /// Those of the workload, as of the last time that rules were put in place.
+    addresses: OwnAddresses,
     redirects: Mutex<Option<Redirects>>,
     rules: Arc<RwLock<Rules>>,
 }
 
 impl IptablesCapture {
-    pub(super) fn prepare(config: &Config, scope: &scope::Scope<'_>, listeners: &Listeners) -> Result<Self> {
+    pub(super) fn prepare(
+        config: &Config,
+        scope: &scope::Scope<'_>,
+        listeners: &Listeners,
+        addresses: OwnAddresses,
+    ) -> Result<Self> {
         let below_root = |cgroup: &Cgroup| cgroup.below_mount(config.capture.cgroup_mount.as_deref());
         let scope = match scope {
             scope::Scope::Run(cgroups) => Scope::Cgroup(below_root(&cgroups.workload)?),
@@ -48,6 +55,7 @@ impl IptablesCapture {
             inbound: ports(&listeners.inbound)?,
             tunnel,
             scope,
+            addresses,
             redirects: Mutex::default(),
             rules: Arc::new(RwLock::new(config.outbound.rules.clone())),
         })
@@ -84,6 +92,8 @@ impl IptablesCapture {
     }
 
     fn plan(&self, config: &Config) -> Result<Plan> {
+        let own_addresses = addresses::own().context("list the addresses of the network namespace")?;
+        self.addresses.replace(own_addresses.clone());
         Ok(Plan {
             outbound_port: self.outbound_port,
             outbound6_port: self.outbound6_port,
@@ -95,7 +105,7 @@ impl IptablesCapture {
             }),
             rules: config.outbound.rules.compile()?,
             scope: self.scope.clone(),
-            own_addresses: addresses::own().context("list the addresses of the network namespace")?,
+            own_addresses,
             deny_with: config.outbound.deny_with,
         })
     }

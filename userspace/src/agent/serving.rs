@@ -110,7 +110,7 @@ impl Serving {
         let panics = Panics::of("follower");
         telemetry.add_source(Arc::new(observing::panics_of(&panics)));
         let edge = edge::open(&config)?;
-        let Prepared { capture, listeners, handoffs, kernel } =
+        let Prepared { capture, listeners, handoffs, kernel, addresses } =
             Capture::prepare(&config, &workload, &scope, &panics)?;
         let observer = Arc::clone(&telemetry) as Arc<dyn Observer>;
         let gate = Arc::new(Gate::new(&config)?);
@@ -123,6 +123,7 @@ impl Serving {
                 .map(|certificates| identity::tunnelling(certificates, &workload)),
             workers: host.workers(),
             network: scope.network(),
+            addresses,
             finder: scope.finder(),
             room: host.room(),
         };

@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -141,12 +141,17 @@ impl NodeStage {
         Counters::new(&self.maps)
     }
 
-    /// Loads maps and programs for workloads that are still to come, unless enough are there. Takes tens of milliseconds.
+    /// Loads maps and programs for workloads that are still to come, unless enough are there or somebody is loading them. Takes
+    /// tens of milliseconds.
     ///
     /// # Errors
     /// If the kernel refuses a map or a program.
     pub fn load_ahead(&self) -> Result<()> {
-        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = match self.loading.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
         while self.ahead().len() < AHEAD {
             let (shared, path) = self.shared();
             let object = Object::ahead((shared, &path))?;

@@ -33,8 +33,7 @@ use super::tunnel::{HANDSHAKES, Tunnelling};
 use super::workers::Workers;
 use super::{Entry, Handoffs, Limits};
 use crate::lasting::Panics;
-use crate::model::{Observer, OriginalDst};
-use crate::sys::addresses;
+use crate::model::{Observer, OriginalDst, OwnAddresses};
 use crate::sys::namespace::NetworkNamespace;
 
 /// The proxy of one workload.
@@ -50,6 +49,7 @@ pub struct Instance {
     pub(super) tunnelling: Option<Tunnelling>,
     pub(super) workers: Workers,
     network: NetworkNamespace,
+    addresses: OwnAddresses,
     pub(super) finder: Option<Arc<dyn Finder>>,
     pub(super) pipes: Pipes,
     pub(super) own: OwnListeners,
@@ -91,6 +91,8 @@ pub struct Surroundings {
     pub workers: Workers,
     /// Where its dials start: the workload's own.
     pub network: NetworkNamespace,
+    /// Those of the workload.
+    pub addresses: OwnAddresses,
     /// Who knows more of the mesh than it is told.
     pub finder: Option<Arc<dyn Finder>>,
     /// What it shares with the others of its process, if there are others.
@@ -123,8 +125,17 @@ impl Instance {
     /// An instance without listeners that knows no neighbours yet.
     #[must_use]
     pub fn new(limits: Limits, surroundings: Surroundings) -> Arc<Self> {
-        let Surroundings { handoffs, observer, admission, tunnelling, workers, network, finder, room } =
-            surroundings;
+        let Surroundings {
+            handoffs,
+            observer,
+            admission,
+            tunnelling,
+            workers,
+            network,
+            addresses,
+            finder,
+            room,
+        } = surroundings;
         Arc::new(Self {
             limits: RwLock::new(limits),
             neighbours: RwLock::default(),
@@ -135,6 +146,7 @@ impl Instance {
             tunnelling,
             workers,
             network,
+            addresses,
             finder,
             pipes: Pipes::default(),
             own: OwnListeners::default(),
@@ -252,11 +264,7 @@ impl Instance {
 
     /// Changes what is known of the mesh, for connections that are accepted from now on.
     pub fn set_neighbours(&self, neighbours: Neighbours) {
-        let own = self.network.visit(addresses::own).flatten().unwrap_or_else(|error| {
-            tracing::error!(%error, "the workload's own addresses are not known: it does not reach itself by a service");
-            Vec::new()
-        });
-        let neighbours = neighbours.of(own);
+        let neighbours = neighbours.of(self.addresses.clone());
         *self.neighbours.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(neighbours);
     }
 

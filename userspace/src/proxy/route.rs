@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::balance::{Balance, Picked};
 use crate::model::{
-    Destination, Directory, Identity, OriginalDst, Reach, Reason, Service, UpstreamAddr, Workload,
-    tunnel_address,
+    Destination, Directory, Identity, OriginalDst, OwnAddresses, Reach, Reason, Service, UpstreamAddr,
+    Workload, tunnel_address,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,18 +27,18 @@ pub struct Neighbours {
     /// What becomes of everything else.
     pub unknown: Unknown,
     /// Addresses of the workload itself: nobody ends a tunnel there for who is there already.
-    own: Vec<IpAddr>,
+    own: OwnAddresses,
 }
 
 impl Neighbours {
     /// Those of a workload whose own addresses are not known yet.
     #[must_use]
-    pub const fn new(directory: Arc<Directory>, unknown: Unknown) -> Self {
-        Self { directory, unknown, own: Vec::new() }
+    pub fn new(directory: Arc<Directory>, unknown: Unknown) -> Self {
+        Self { directory, unknown, own: OwnAddresses::default() }
     }
 
     /// The same for a workload that has these addresses.
-    pub(super) fn of(self, own: Vec<IpAddr>) -> Self {
+    pub(super) fn of(self, own: OwnAddresses) -> Self {
         Self { own, ..self }
     }
 }
@@ -138,7 +138,7 @@ pub(super) fn toward(neighbours: &Neighbours, service: Arc<Service>, picked: Pic
 /// The way to an address that may be a workload's.
 fn way(neighbours: &Neighbours, address: SocketAddr) -> Way {
     match neighbours.directory.workload(address.ip()) {
-        _ if neighbours.own.contains(&address.ip()) => Way::Plain(UpstreamAddr(address)),
+        _ if neighbours.own.contains(address.ip()) => Way::Plain(UpstreamAddr(address)),
         Some(workload) if workload.reach == Reach::Tunnel => Way::Tunnel(Hop {
             target: OriginalDst(address),
             tunnel: tunnel_address(address.ip()),
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_service_that_leads_back_to_the_workload_itself_needs_no_tunnel() {
-        let own = neighbours(Unknown::Relay).of(vec!["10.0.0.9".parse().unwrap()]);
+        let own = neighbours(Unknown::Relay).of(OwnAddresses::new(vec!["10.0.0.9".parse().unwrap()]));
         let original = OriginalDst("10.96.0.1:5432".parse().unwrap());
         let route = find(&own, &Balance::default(), original).unwrap();
         assert_eq!(route.way, plain("10.0.0.9:15432"));

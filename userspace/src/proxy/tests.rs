@@ -27,7 +27,8 @@ use super::{
     Workers,
 };
 use crate::model::{
-    AmbiguousPath, ClientAddr, Decided, Direction, Ended, Exchange, Identity, Observer, OriginalDst, Reason,
+    AmbiguousPath, ClientAddr, Decided, Direction, Ended, Exchange, Identity, Observer, OriginalDst,
+    OwnAddresses, Reason,
 };
 use crate::sys::namespace::NetworkNamespace;
 
@@ -174,6 +175,7 @@ impl Bench {
             tunnelling: None,
             workers,
             network: NetworkNamespace::own(),
+            addresses: OwnAddresses::default(),
             finder: None,
             room: None,
         };

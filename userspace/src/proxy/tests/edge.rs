@@ -43,6 +43,7 @@ impl AtEdge {
             tunnelling: None,
             workers: Workers::here(),
             network: NetworkNamespace::own(),
+            addresses: OwnAddresses::default(),
             finder: None,
             room: None,
         };

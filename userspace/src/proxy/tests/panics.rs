@@ -38,6 +38,7 @@ async fn fragile(workers: Workers) -> (Arc<Instance>, Listening, Arc<Fragile>) {
         tunnelling: None,
         workers,
         network: NetworkNamespace::own(),
+        addresses: OwnAddresses::default(),
         finder: None,
         room: None,
     };

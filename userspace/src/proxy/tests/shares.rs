@@ -22,6 +22,7 @@ async fn two(room: &Arc<Room>) -> [(Arc<Instance>, Listening, Arc<Seen>); 2] {
             tunnelling: None,
             workers: Workers::here(),
             network: NetworkNamespace::own(),
+            addresses: OwnAddresses::default(),
             finder: None,
             room: Some(Arc::clone(room)),
         };

@@ -49,6 +49,7 @@ impl Half {
             tunnelling: Some(tunnelling),
             workers: Workers::here(),
             network: NetworkNamespace::own(),
+            addresses: OwnAddresses::default(),
             finder: None,
             room: None,
         };
@@ -432,6 +433,7 @@ async fn plain_text_where_it_is_not_taken_is_refused() {
         tunnelling: None,
         workers: Workers::here(),
         network: NetworkNamespace::own(),
+        addresses: OwnAddresses::default(),
         finder: None,
         room: None,
     };
