@@ -50,13 +50,12 @@ use crate::config::{CaptureMode, CniSettings, Config, Enrol, NodeSettings, watch
 use crate::datapath::NodeStage;
 use crate::kubernetes::{Api, Feed, Settings};
 use crate::model::{OnFailure, Pod, Pods};
-use crate::node::{Roster, Unsaid};
+use crate::node::{Renewal, Roster, Unsaid};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::{descriptors, text};
 use counts::Unenrolled;
 use known::Known;
 use plugin::{Answer, Plugin};
-use renewal::Renewal;
 use sandbox::PodCgroups;
 use served::{Ended, Served, Started};
 

@@ -76,7 +76,7 @@ impl Node {
             config: self.config.clone(),
         };
         let (events, ending) = (self.events.clone(), Arc::clone(&self.ending));
-        let begun_with = self.renewal.begun_with();
+        let begun_with = self.renewal.begin();
         self.tasks.spawn(async move {
             let begun = starting.start(Arc::clone(&pod), whereabouts);
             let outcome = whole(begun).await.context("start to serve a pod").flatten();
@@ -103,7 +103,8 @@ impl Node {
                     let _gone = answer.send(Ok(()));
                 }
                 self.feed.tell(News::Enrolled { pod: pod.key.clone(), uid: pod.uid.clone(), enrolled: true });
-                self.begun(&pod.uid, begun_with);
+                let turn = self.renewal.begun(&pod.uid, begun_with);
+                self.take_turn(turn);
                 self.load_ahead();
                 // What is wished for may have changed while it was started.
                 self.changed = true;

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::datapath::NodeStage;
 use crate::kubernetes::Feed;
 use crate::model::Pod;
-use crate::node::Note;
+use crate::node::{BegunWith, Note};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::namespace::NetworkNamespace;
 
@@ -45,8 +45,7 @@ pub(super) struct Served {
 /// How a start went.
 pub(super) struct Started {
     pub(super) pod: Arc<Pod>,
-    /// The revision of what held for pods when it began, unless that was being renewed.
-    pub(super) begun_with: Option<u64>,
+    pub(super) begun_with: BegunWith,
     pub(super) outcome: Result<Served>,
 }
 

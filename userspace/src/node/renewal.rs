@@ -1,0 +1,153 @@
+//! In which order what holds for pods is brought in force for them, when it changes and when pods begin meanwhile.
+//!
+//! One thing after the other. A pod that begins while something newer is on its way to the others follows them by itself:
+//! hundreds that begin one after the other cost each of them one turn, and not every other pod one as well.
+
+/// How far the newest has come.
+#[derive(Debug, Default)]
+pub struct Renewal {
+    /// How often what holds for pods has changed.
+    revision: u64,
+    progress: Progress,
+    /// Pods that began with less than the newest, by uid.
+    late: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Progress {
+    /// The newest is in force, but for those that are late.
+    #[default]
+    Done,
+    /// Something is being brought in force.
+    UnderWay,
+    /// Something is, and there is a newer one already.
+    Stale,
+}
+
+/// What a pod has begun with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BegunWith(Option<u64>);
+
+/// What is to be brought in force now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing.
+    Rest,
+    /// The newest, for every pod.
+    All,
+    /// What is known, for those with these uids.
+    Late(Vec<String>),
+}
+
+impl Renewal {
+    /// What a pod begins with that begins now: what is being brought in force may miss it.
+    #[must_use]
+    pub fn begin(&self) -> BegunWith {
+        BegunWith((self.progress == Progress::Done).then_some(self.revision))
+    }
+
+    /// A pod has begun.
+    #[must_use]
+    pub fn begun(&mut self, uid: &str, with: BegunWith) -> Turn {
+        if with.0 == Some(self.revision) {
+            return Turn::Rest;
+        }
+        self.late.push(uid.to_owned());
+        if self.progress == Progress::Done { self.over() } else { Turn::Rest }
+    }
+
+    /// Something has changed that holds for every pod.
+    #[must_use]
+    pub fn changed(&mut self) -> Turn {
+        self.revision += 1;
+        if self.progress != Progress::Done {
+            self.progress = Progress::Stale;
+            return Turn::Rest;
+        }
+        self.all()
+    }
+
+    /// What was to be brought in force is, for whom it was to be: who has to follow before it can be called known.
+    #[must_use]
+    pub fn followers(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.late)
+    }
+
+    /// It is in force for everybody, or could not be brought in force.
+    #[must_use]
+    pub fn over(&mut self) -> Turn {
+        match std::mem::take(&mut self.progress) {
+            Progress::Stale => self.all(),
+            Progress::Done | Progress::UnderWay if self.late.is_empty() => Turn::Rest,
+            Progress::Done | Progress::UnderWay => {
+                self.progress = Progress::UnderWay;
+                Turn::Late(self.followers())
+            }
+        }
+    }
+
+    fn all(&mut self) -> Turn {
+        self.progress = Progress::UnderWay;
+        self.late.clear();
+        Turn::All
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn late(uids: &[&str]) -> Turn {
+        Turn::Late(uids.iter().map(|&uid| uid.to_owned()).collect())
+    }
+
+    #[test]
+    fn what_changes_while_something_is_on_its_way_comes_afterwards() {
+        let mut renewal = Renewal::default();
+        assert_eq!(renewal.changed(), Turn::All);
+        assert_eq!((renewal.changed(), renewal.changed()), (Turn::Rest, Turn::Rest));
+        assert!(renewal.followers().is_empty());
+        assert_eq!(renewal.over(), Turn::All, "the newest of both");
+        assert_eq!((renewal.over(), renewal.changed()), (Turn::Rest, Turn::All));
+    }
+
+    #[test]
+    fn a_pod_that_began_with_the_newest_needs_nothing() {
+        let mut renewal = Renewal::default();
+        let with = renewal.begin();
+        assert_eq!(renewal.begun("web", with), Turn::Rest);
+    }
+
+    #[test]
+    fn a_pod_that_began_with_less_than_the_newest_follows_by_itself() {
+        let mut renewal = Renewal::default();
+        let before = renewal.begin();
+        assert_eq!(renewal.changed(), Turn::All);
+        assert_eq!(renewal.over(), Turn::Rest);
+        assert_eq!(renewal.begun("web", before), late(&["web"]));
+        assert_eq!(renewal.over(), Turn::Rest);
+    }
+
+    #[test]
+    fn pods_that_begin_meanwhile_follow_before_it_counts_as_known() {
+        let mut renewal = Renewal::default();
+        let before = renewal.begin();
+        assert_eq!(renewal.changed(), Turn::All);
+        let meanwhile = renewal.begin();
+        assert_eq!((renewal.begun("web", before), renewal.begun("db", meanwhile)), (Turn::Rest, Turn::Rest));
+        assert_eq!(renewal.followers(), ["web", "db"]);
+        assert_eq!(renewal.begun("cache", meanwhile), Turn::Rest);
+        assert_eq!(renewal.followers(), ["cache"]);
+        assert!(renewal.followers().is_empty());
+        assert_eq!(renewal.over(), Turn::Rest);
+    }
+
+    #[test]
+    fn whoever_is_late_for_what_could_not_be_read_follows_with_what_is_known() {
+        let mut renewal = Renewal::default();
+        assert_eq!(renewal.changed(), Turn::All);
+        let meanwhile = renewal.begin();
+        assert_eq!(renewal.begun("web", meanwhile), Turn::Rest);
+        assert_eq!(renewal.over(), late(&["web"]));
+    }
+}
