@@ -20,6 +20,8 @@ pub(crate) const PER_MINUTE: u32 = 100;
 const AT_A_TIME: usize = 5;
 /// How many come and go before it counts: what is kept for all of them is there then.
 const BEFORE: usize = 20;
+/// After this long threads of the agent that nobody needs any more are gone (tokio keeps them for ten seconds).
+const IDLE: Duration = Duration::from_secs(12);
 /// The first number of a pod that comes and goes.
 const NUMBERS: usize = 1_000;
 
@@ -60,21 +62,21 @@ pub(super) fn measure(
     agent: &mut Agent<'_>,
     pods: usize,
 ) -> Result<Churn> {
-    let (before, count) = match extent {
-        Extent::Smoke => (1, 4),
-        Extent::Quick => (BEFORE, PER_MINUTE as usize),
-        Extent::Full => (BEFORE, 5 * PER_MINUTE as usize),
+    let (before, count, pause) = match extent {
+        Extent::Smoke => (1, 4, QUIET),
+        Extent::Quick => (BEFORE, PER_MINUTE as usize, IDLE),
+        Extent::Full => (BEFORE, 5 * PER_MINUTE as usize, IDLE),
     };
     let since = agent.now();
     let mut visits = Visits { lab, node, agent, guests: VecDeque::new(), next: 0, adds: Vec::new() };
     visits.run(before, since)?;
-    thread::sleep(QUIET);
+    thread::sleep(pause);
     let first = Census::take(visits.agent, pods)?;
     visits.adds.clear();
     let began = Instant::now();
     visits.run(count, since)?;
     let seconds = began.elapsed().as_secs_f64();
-    thread::sleep(QUIET);
+    thread::sleep(pause);
     let after = Census::take(visits.agent, pods)?;
     Ok(Churn { pods: count, seconds, before: first, after, added: Latencies::of(visits.adds)? })
 }
