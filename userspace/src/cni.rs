@@ -5,7 +5,7 @@
 //! - [`plugin`]: what the runtime runs: environment and standard input in, a result or an error out
 //! - `call`, `network`, `fault`: what it is told, and how it says what went wrong
 //! - `client`, [`server`], `wire`: both ends of the socket, and what goes over it
-//! - `caller`: who is heard at the socket
+//! - `peer`: who is at the other end of it
 //! - `attachment`: what the agent is asked for, [`Enrol`]
 //! - [`install`]: the plugin's binary and its entry in the node's network configuration
 //!
@@ -13,11 +13,11 @@
 
 mod attachment;
 mod call;
-mod caller;
 mod client;
 mod fault;
 pub mod install;
 mod network;
+mod peer;
 pub mod plugin;
 pub mod server;
 mod wire;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::peer::{self, Stranger};
 use super::wire::{self, Answer, PREFIX, Request};
 use crate::sys::rights;
 
@@ -22,6 +23,9 @@ pub(super) enum Unanswered {
     /// Nobody listens.
     #[error("the node's agent is not there")]
     Absent(#[source] io::Error),
+    /// Whoever listens is somebody else.
+    #[error("whoever listens is not the node's agent")]
+    Forged(#[source] Stranger),
     /// Time is up.
     #[error("the node's agent has not answered within {}", humantime::format_duration(*.0))]
     Late(Duration),
@@ -43,9 +47,11 @@ pub(super) fn ask(
     loop {
         let outcome = connect(socket, deadline)
             .map_err(Attempt::Unconnected)
+            .and_then(agent)
             .and_then(|stream| exchange(stream, &message, netns, deadline).map_err(Attempt::Unanswered));
         match outcome {
             Ok(answer) => return Ok(answer),
+            Err(Attempt::Forged(stranger)) => return Err(Unanswered::Forged(stranger)),
             Err(Attempt::Unconnected(error)) if !is_late(&error) => return Err(Unanswered::Absent(error)),
             Err(Attempt::Unanswered(error)) if error.kind() == ErrorKind::InvalidData => {
                 return Err(Unanswered::Strange(error));
@@ -61,6 +67,7 @@ pub(super) fn ask(
 
 enum Attempt {
     Unconnected(io::Error),
+    Forged(Stranger),
     Unanswered(io::Error),
 }
 
@@ -70,6 +77,16 @@ fn connect(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
     socket.set_write_timeout(Some(left(deadline)?))?;
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket.into())
+}
+
+/// Believes nobody but an agent, and tells nobody else anything: whoever says that a pod is captured has its network uncaptured.
+fn agent(stream: UnixStream) -> Result<UnixStream, Attempt> {
+    match peer::is_agent(&stream) {
+        Ok(()) => Ok(stream),
+        // One that has ended has a successor.
+        Err(Stranger::Ended) => Err(Attempt::Unanswered(ErrorKind::ConnectionReset.into())),
+        Err(stranger) => Err(Attempt::Forged(stranger)),
+    }
 }
 
 fn exchange(

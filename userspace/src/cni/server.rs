@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::attachment::{Attachment, Detached, Enrol, Refusal, RefusalKind};
-use super::caller::{self, Stranger};
+use super::peer::{self, Stranger};
 use super::wire::{self, Answer, PREFIX, Request, Subject};
 use crate::sys::own_socket::OwnSocket;
 use crate::sys::rights;
@@ -98,7 +98,7 @@ async fn accept(listener: UnixListener, counter: Arc<Counter>, mut stopped: ones
             sleep(PAUSE).await;
             continue;
         };
-        if let Err(stranger) = caller::admit(&stream) {
+        if let Err(stranger) = peer::is_runtime(&stream) {
             counter.outcomes.count(Outcome::Stranger);
             let now = tokio::time::Instant::now();
             if told.is_none_or(|told| now.duration_since(told) > TELLING) {

@@ -1,10 +1,14 @@
-//! Who asks at the socket and is no runtime of the node: root in a pod has user id 0 as well.
+//! Who asks at the socket and is no runtime of the node, and who listens there and is no agent: root in a pod has user id 0 as
+//! well.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
 /// What came of somebody's asking.
-struct Asked {
-    said: Said,
+struct Asked<T = Said> {
+    said: T,
     counts: Vec<(String, u64)>,
     /// What the agent was asked.
     heard: Vec<String>,
@@ -12,6 +16,35 @@ struct Asked {
 
 /// Calls the plugin where it is not the node's.
 fn from(before: &[&str]) -> Option<Asked> {
+    calling(before, |node| node.run(node.command(before, "GC", "c1", None)))
+}
+
+/// Asks as the plugin would that is made not to care who listens.
+const ASKS: &str = r#"
+# Who is turned away is so before everything is sent.
+$SIG{PIPE} = "IGNORE";
+my $socket = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "connect: $!";
+my $said = '{"version":1,"request":"status"}';
+print $socket pack("N", length $said), $said;
+$socket->flush;
+sysread $socket, my $answer, 65536;
+print $answer;
+"#;
+
+/// Has somebody else ask where the node is not.
+fn asking_from(before: &[&str]) -> Option<Asked<String>> {
+    calling(before, |node| {
+        let asked = Command::new(before[0])
+            .args(&before[1..])
+            .args(["perl", "-MIO::Socket::UNIX", "-e", ASKS])
+            .arg(node.socket())
+            .output()
+            .expect("started");
+        String::from_utf8_lossy(&asked.stdout).into_owned()
+    })
+}
+
+fn calling<T>(before: &[&str], call: impl FnOnce(&Node) -> T) -> Option<Asked<T>> {
     if !can_run(before.first().copied()) {
         return None;
     }
@@ -19,7 +52,7 @@ fn from(before: &[&str]) -> Option<Asked> {
     node.entry = json!({ "timeout": "2s" });
     let serving = node.serve(&agent);
     // What needs no descriptor of a namespace, which not everybody could open.
-    let said = node.run(node.command(before, "GC", "c1", None));
+    let said = call(&node);
     let counts = counted(&serving);
     let heard = agent.journal();
     // Whoever comes from the node is heard all the same.
@@ -33,13 +66,65 @@ fn root_in_the_namespaces_of_a_pod_is_not_heard() {
         ("pid", &["unshare", "--pid", "--fork"][..]),
         ("user", &["unshare", "--user", "--map-root-user"][..]),
     ] {
-        let Some(Asked { said, counts, heard }) = from(before) else { return };
-        assert!(!said.done, "{said:?}");
+        let Some(Asked { said, counts, heard }) = asking_from(before) else { return };
         assert_eq!(heard, Vec::<String>::new());
         assert_eq!(counts, [("- stranger".to_owned(), 1)], "{namespace}: {said:?}");
         let expected = format!("not heard: expected a process in the node's own {namespace} namespace");
-        assert!(said.out["msg"].to_string().contains(&expected), "{said:?}");
-        assert_eq!(said.out["code"], 100);
+        assert!(said.contains(&expected), "{said:?}");
+    }
+}
+
+/// Listens as an agent would that says of every pod that it is captured, and says what it was told.
+const FORGES: &str = r#"
+# Whom it answers may be gone by then.
+$SIG{PIPE} = "IGNORE";
+unlink $ARGV[0];
+my $listener = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die "listen: $!";
+$| = 1;
+print "listening\n";
+my $socket = $listener->accept or die "accept: $!";
+my $said = '{"version":1,"answer":"done"}';
+print $socket pack("N", length $said), $said;
+$socket->flush;
+my $heard = "";
+$socket->recv($heard, 65536);
+print "heard ", length $heard, "\n";
+"#;
+
+#[test]
+fn whoever_listens_where_the_agent_should_is_believed_nothing_and_told_nothing() {
+    for (before, why) in [
+        (&["unshare", "--pid", "--fork"][..], "expected a process in the node's own pid namespace"),
+        (
+            &["unshare", "--user", "--map-root-user"][..],
+            "expected a process in the node's own user namespace",
+        ),
+        (&["setpriv", "--reuid", "65534", "--clear-groups"][..], "expected root, found user 65534"),
+    ] {
+        if !can_run(before.first().copied()) {
+            return;
+        }
+        let (node, netns) = (Node::new(), Netns::new());
+        let place = node.socket().parent().expect("a directory").to_owned();
+        fs::create_dir(&place).expect("made");
+        for directory in [place.as_path(), node.home.path()] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).expect("opened");
+        }
+        let mut forger = Command::new(before[0])
+            .args(&before[1..])
+            .args(["perl", "-MIO::Socket::UNIX", "-e", FORGES])
+            .arg(node.socket())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut told = BufReader::new(forger.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        assert_eq!(told.next().as_deref(), Some("listening"), "{before:?}");
+        let said = node.call("ADD", "c1", Some(&netns));
+        assert_eq!(told.next().as_deref(), Some("heard 0"), "{before:?}");
+        forger.wait().expect("ended");
+        assert!(!said.done, "{said:?}");
+        let message = said.out["msg"].to_string();
+        assert!(message.contains("is not the node's agent") && message.contains(why), "{said:?}");
     }
 }
 

@@ -52,30 +52,32 @@ async fn an_event_is_told_once_however_often_it_is_told() {
     }
 }
 
+/// What the pod says of its being served.
+fn note(api: &Harness) -> Option<String> {
+    let web = api.get("Pod", "shop", "web").unwrap();
+    web["metadata"]["annotations"]["sidestep.io/status"].as_str().map(str::to_owned)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_is_served_says_so_and_only_that_pod() {
     let api = Harness::new();
     let web = api.put(pod("web", "here", "10.0.0.1"));
     let uid = web["metadata"]["uid"].as_str().unwrap().to_owned();
     let feed = feed(&api).await;
-    let note = || {
-        let web = api.get("Pod", "shop", "web").unwrap();
-        web["metadata"]["annotations"]["sidestep.io/status"].as_str().map(str::to_owned)
-    };
     let enrolled = |uid: &str, enrolled| News::Enrolled {
         pod: PodKey::new("shop", "web"),
         uid: uid.to_owned(),
         enrolled,
     };
     feed.tell(enrolled(&uid, true));
-    assert_eq!(eventually("it says so", note).await, "enrolled");
+    assert_eq!(eventually("it says so", || note(&api)).await, "enrolled");
     feed.tell(enrolled(&uid, false));
-    eventually("it does not say so any more", || note().is_none().then_some(())).await;
+    eventually("it does not say so any more", || note(&api).is_none().then_some(())).await;
     // A pod that has the name by now, but is another.
     feed.tell(enrolled("00000000-0000-0000-0000-000000000000", true));
     feed.tell(refused(&uid));
     api.asked("/events", 1);
-    assert_eq!(note(), None);
+    assert_eq!(note(&api), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,10 +86,6 @@ async fn a_note_that_was_taken_away_is_put_back_by_telling_it_again() {
     let web = api.put(pod("web", "here", "10.0.0.1"));
     let uid = web["metadata"]["uid"].as_str().unwrap().to_owned();
     let feed = feed(&api).await;
-    let note = || {
-        let web = api.get("Pod", "shop", "web").unwrap();
-        web["metadata"]["annotations"]["sidestep.io/status"].as_str().map(str::to_owned)
-    };
     let mut pods = feed.pods();
     let shows = |says: bool| {
         move |pods: &Pods| {
@@ -103,7 +101,7 @@ async fn a_note_that_was_taken_away_is_put_back_by_telling_it_again() {
     feed.tell(news.clone());
     feed.tell(refused("u"));
     api.asked("/events", 1);
-    assert_eq!(note(), None, "it was told already");
+    assert_eq!(note(&api), None, "it was told already");
     feed.tell_again(news.clone());
     until("it says so again", &mut pods, shows(true)).await;
     feed.tell(refused("v"));

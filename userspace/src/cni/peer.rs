@@ -1,10 +1,12 @@
-//! Who is heard at the socket: root of the node itself, and nobody in a pod.
+//! Who is at the other end of the socket: the agent hears root of the node itself and nobody in a pod, and the plugin believes
+//! nobody but an agent.
 //!
 //! The socket's directory is root's alone. A pod can have it mounted all the same, and root in a pod has user id 0: so what
 //! counts is where the process at the other end lives. A runtime starts plugins in the node's own namespaces and outside of pods.
+//! The agent is in a pod, but one that shares those namespaces.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
@@ -20,7 +22,7 @@ const SHARED: [&str; 2] = ["user", "pid"];
 /// What the cgroups of all pods are called: the kubelet's, with or without systemd (`kubepods.slice`), and podman's.
 const PODS: [&str; 2] = ["kubepods", "libpod"];
 
-/// Why somebody is not heard.
+/// Why somebody is not heard, or not believed.
 #[derive(Debug, Error)]
 pub(super) enum Stranger {
     #[error("expected root, found user {0}")]
@@ -37,8 +39,21 @@ pub(super) enum Stranger {
     Unknown(#[from] io::Error),
 }
 
-/// Refuses whoever is not a process of the node.
-pub(super) fn admit(socket: &impl AsFd) -> Result<(), Stranger> {
+/// Refuses a caller that is not a process of the node.
+pub(super) fn is_runtime(socket: &impl AsFd) -> Result<(), Stranger> {
+    examine(socket, |pid| match pod(&fs::read_to_string(format!("/proc/{pid}/cgroup"))?) {
+        Some(pod) => Err(Stranger::Pod(pod)),
+        None => Ok(()),
+    })
+}
+
+/// Refuses a listener that does not share the namespaces of the node.
+pub(super) fn is_agent(socket: &impl AsFd) -> Result<(), Stranger> {
+    examine(socket, |_| Ok(()))
+}
+
+/// Looks at what both have to be, and at more.
+fn examine(socket: &impl AsFd, more: impl FnOnce(i32) -> Result<(), Stranger>) -> Result<(), Stranger> {
     let credentials = getsockopt(socket, PeerCredentials).map_err(io::Error::from)?;
     if credentials.uid() != 0 {
         return Err(Stranger::User(credentials.uid()));
@@ -48,6 +63,16 @@ pub(super) fn admit(socket: &impl AsFd) -> Result<(), Stranger> {
     if pid == 0 {
         return Err(Stranger::Hidden);
     }
+    let outcome = shares_namespaces(pid).and_then(|()| more(pid));
+    // What was read was read of that process, and not of another that has its number now.
+    match (process, outcome) {
+        (Some(process), _) if has_ended(&process)? => Err(Stranger::Ended),
+        (None, Err(Stranger::Unknown(error))) if error.kind() == ErrorKind::NotFound => Err(Stranger::Ended),
+        (_, outcome) => outcome,
+    }
+}
+
+fn shares_namespaces(pid: i32) -> Result<(), Stranger> {
     for namespace in SHARED {
         if identity(&format!("/proc/{pid}/ns/{namespace}"))?
             != identity(&format!("/proc/self/ns/{namespace}"))?
@@ -55,14 +80,7 @@ pub(super) fn admit(socket: &impl AsFd) -> Result<(), Stranger> {
             return Err(Stranger::Namespace(namespace));
         }
     }
-    if let Some(pod) = pod(&fs::read_to_string(format!("/proc/{pid}/cgroup"))?) {
-        return Err(Stranger::Pod(pod));
-    }
-    // What was read was read of that process, and not of another that has its number now.
-    match process {
-        Some(process) if has_ended(&process)? => Err(Stranger::Ended),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The process at the other end (`SO_PEERPIDFD`, Linux 6.5); none where the kernel has only its number.
