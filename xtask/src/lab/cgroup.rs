@@ -1,7 +1,7 @@
 //! Cgroups of the cgroup2 hierarchy, made and removed.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,12 +17,25 @@ const DYING: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Cgroup {
     path: PathBuf,
+    /// One that it shares with others, the last of which takes it along.
+    above: Option<PathBuf>,
 }
 
 impl Cgroup {
     /// Makes a cgroup below the root of the hierarchy.
     pub(super) fn create(name: &str) -> Result<Self> {
-        Self::make(mount()?.join(name))
+        Self::make(mount()?.join(name), None)
+    }
+
+    /// Makes a cgroup in one that it shares with others, which is made if it is not there.
+    pub(super) fn create_in(above: &str, name: &str) -> Result<Self> {
+        let above = mount()?.join(above);
+        match fs::create_dir(&above) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("make the cgroup {}", above.display()))
+            }
+            _ => Self::make(above.join(name), Some(above)),
+        }
     }
 
     /// Makes a cgroup below this one. It goes with this one.
@@ -32,9 +45,9 @@ impl Cgroup {
         Ok(path)
     }
 
-    fn make(path: PathBuf) -> Result<Self> {
+    fn make(path: PathBuf, above: Option<PathBuf>) -> Result<Self> {
         fs::create_dir(&path).with_context(|| format!("make the cgroup {}", path.display()))?;
-        Ok(Self { path })
+        Ok(Self { path, above })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -52,6 +65,9 @@ impl Drop for Cgroup {
                 return;
             }
             thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(above) = &self.above {
+            let _others_are_there = fs::remove_dir(above);
         }
     }
 }

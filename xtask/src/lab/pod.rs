@@ -40,8 +40,8 @@ impl Wire {
 
     /// Makes a client and a server pod joined by it; their names end in `<role>client` and `<role>server`.
     pub(crate) fn join(lab: &Lab, role: &str) -> Result<(Rc<Pod>, Rc<Pod>)> {
-        let client = Pod::create(lab.name(&format!("{role}client")), Self::CLIENT)?;
-        let server = Pod::create(lab.name(&format!("{role}server")), Self::SERVER)?;
+        let client = Pod::create(lab, &format!("{role}client"), Self::CLIENT)?;
+        let server = Pod::create(lab, &format!("{role}server"), Self::SERVER)?;
         Self::between(lab, client, server)
     }
 
@@ -49,8 +49,8 @@ impl Wire {
     pub(crate) fn one_of_many(lab: &Lab, role: &str, number: u8) -> Result<(Rc<Pod>, Rc<Pod>)> {
         let own = |host: u8| [format!("10.90.{number}.{host}"), format!("fd90:{number:x}::{host:x}")];
         let ([client4, client6], [server4, server6]) = (own(1), own(2));
-        let client = Pod::create(lab.name(&format!("{role}client")), [&client4, &client6])?;
-        let server = Pod::create(lab.name(&format!("{role}server")), [&server4, &server6])?;
+        let client = Pod::create(lab, &format!("{role}client"), [&client4, &client6])?;
+        let server = Pod::create(lab, &format!("{role}server"), [&server4, &server6])?;
         Self::between(lab, client, server)
     }
 
@@ -64,7 +64,7 @@ impl Wire {
     /// Makes a third pod with a wire of its own to the server's, from where the server is reached at its usual addresses.
     /// The pod's name ends in `role`.
     pub(crate) fn third(lab: &Lab, role: &str, server: &Pod) -> Result<Rc<Pod>> {
-        let third = Pod::create(lab.name(role), Self::THIRD)?;
+        let third = Pod::create(lab, role, Self::THIRD)?;
         let far_end = addresses(Self::TOWARDS_THIRD)?;
         let near = Plug { pod: &third, device: "eth0", addresses: third.addresses };
         Plug::connect(lab, [near, Plug { pod: server, device: "eth1", addresses: far_end }])?;
@@ -125,8 +125,7 @@ pub(crate) struct Pod {
     name: String,
     uid: String,
     // Before the namespace: what runs inside goes first.
-    _above: Cgroup,
-    cgroup: PathBuf,
+    cgroup: Cgroup,
     app: PathBuf,
     sidecar: PathBuf,
     namespace: Namespace,
@@ -137,7 +136,7 @@ impl Pod {
     /// Makes a pod without a wire; its name ends in `role`. The address it answers to belongs to none of its interfaces,
     /// so that whoever connects to it from inside seems to want to go elsewhere.
     pub(crate) fn alone(lab: &Lab, role: &str) -> Result<Self> {
-        let pod = Self::create(lab.name(role), Wire::SERVER)?;
+        let pod = Self::create(lab, role, Wire::SERVER)?;
         let address = pod.addresses[0].to_string();
         pod.namespace.ip(&["route", "add", "local", &address, "dev", "lo"])?;
         Ok(pod)
@@ -147,12 +146,13 @@ impl Pod {
     pub(crate) fn one_of_many(lab: &Lab, role: &str, number: u16) -> Result<Self> {
         let [high, low] = (number + 1).to_be_bytes();
         let own = [format!("10.80.{high}.{low}"), format!("fd80::{high:x}:{low:x}")];
-        let pod = Self::create(lab.name(role), own.each_ref().map(String::as_str))?;
+        let pod = Self::create(lab, role, own.each_ref().map(String::as_str))?;
         pod.namespace.ip(&["route", "add", "local", &own[0], "dev", "lo"])?;
         Ok(pod)
     }
 
-    fn create(name: String, own: [&str; 2]) -> Result<Self> {
+    fn create(lab: &Lab, role: &str, own: [&str; 2]) -> Result<Self> {
+        let name = lab.name(role);
         let addresses = addresses(own)?;
         let namespace = Namespace::create(name.clone())?;
         // A link-local address in doubt would hold back the first packet to a neighbour for a second.
@@ -162,12 +162,11 @@ impl Pod {
         // A client that opens and closes connections all the time needs its ports back.
         namespace.set_parameter(LOCAL_PORTS, "1024 65535")?;
         namespace.set_parameter("net/ipv4/tcp_tw_reuse", "1")?;
-        let (above, uid) = (Cgroup::create(&name)?, uid());
-        // As the kubelet calls it, which is how the agent of a node finds it.
-        let level = format!("pod{uid}");
-        let cgroup = above.child(&level)?;
-        let [app, sidecar] = ["app", "sidecar"].map(|part| above.child(&format!("{level}/{part}")));
-        Ok(Self { name, uid, _above: above, cgroup, app: app?, sidecar: sidecar?, namespace, addresses })
+        let uid = uid();
+        // Where a kubelet has it beside the others, and as it calls it, which is how the agent of a node finds it.
+        let cgroup = Cgroup::create_in(&lab.name("pods"), &format!("pod{uid}"))?;
+        let [app, sidecar] = ["app", "sidecar"].map(|part| cgroup.child(part));
+        Ok(Self { name, uid, cgroup, app: app?, sidecar: sidecar?, namespace, addresses })
     }
 
     /// Leaves the pod this many ports to connect from.
@@ -176,7 +175,7 @@ impl Pod {
         self.namespace.set_parameter(LOCAL_PORTS, &format!("{FIRST_OF_FEW} {last}"))
     }
 
-    /// What its namespace is called, and the cgroup above the pod-level one.
+    /// What its namespace is called.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -205,7 +204,7 @@ impl Pod {
 
     /// The directory of the pod-level cgroup.
     pub(crate) fn cgroup(&self) -> &Path {
-        &self.cgroup
+        self.cgroup.path()
     }
 
     /// Its IPv4 address and its IPv6 address.
