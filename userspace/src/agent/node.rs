@@ -86,10 +86,8 @@ enum Event {
     Started(Started),
     /// A pod is served no more.
     Ended(Ended),
-    /// A snapshot of the mesh is in force for every pod.
-    Renewed(Known),
-    /// One could not be read.
-    NotRenewed,
+    /// What was to be brought in force is, or could not be read; a snapshot, where it is in force for every pod.
+    Renewed(Option<Known>),
 }
 
 /// The agent of a node.
@@ -110,7 +108,8 @@ struct Node {
     lingering: BTreeSet<String>,
     /// Who waits for a pod to be served, by uid.
     waiting: BTreeMap<String, Vec<Answer>>,
-    known: watch::Sender<Known>,
+    /// The newest snapshot: what pods begin with.
+    known: Arc<watch::Sender<Known>>,
     renewal: Renewal,
     events: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
@@ -185,7 +184,7 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
         served: BTreeMap::new(),
         lingering: BTreeSet::new(),
         waiting: BTreeMap::new(),
-        known: watch::Sender::new(Known::default()),
+        known: Arc::new(watch::Sender::new(Known::default())),
         renewal: Renewal::default(),
         events,
         tasks: JoinSet::new(),
@@ -336,8 +335,7 @@ impl Node {
             Event::Status { answer } => self.status(answer),
             Event::Started(started) => self.started(started),
             Event::Ended(ended) => self.ended(ended),
-            Event::Renewed(known) => self.renewed(known),
-            Event::NotRenewed => self.renewal_is_over(),
+            Event::Renewed(known) => self.renewed(known.as_ref()),
         }
     }
 

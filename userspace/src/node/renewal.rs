@@ -67,13 +67,7 @@ impl Renewal {
         self.all()
     }
 
-    /// What was to be brought in force is, for whom it was to be: who has to follow before it can be called known.
-    #[must_use]
-    pub fn followers(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.late)
-    }
-
-    /// It is in force for everybody, or could not be brought in force.
+    /// What was to be brought in force is, or could not be.
     #[must_use]
     pub fn over(&mut self) -> Turn {
         match std::mem::take(&mut self.progress) {
@@ -81,7 +75,7 @@ impl Renewal {
             Progress::Done | Progress::UnderWay if self.late.is_empty() => Turn::Rest,
             Progress::Done | Progress::UnderWay => {
                 self.progress = Progress::UnderWay;
-                Turn::Late(self.followers())
+                Turn::Late(std::mem::take(&mut self.late))
             }
         }
     }
@@ -106,7 +100,6 @@ mod tests {
         let mut renewal = Renewal::default();
         assert_eq!(renewal.changed(), Turn::All);
         assert_eq!((renewal.changed(), renewal.changed()), (Turn::Rest, Turn::Rest));
-        assert!(renewal.followers().is_empty());
         assert_eq!(renewal.over(), Turn::All, "the newest of both");
         assert_eq!((renewal.over(), renewal.changed()), (Turn::Rest, Turn::All));
     }
@@ -129,25 +122,24 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_begin_meanwhile_follow_before_it_counts_as_known() {
+    fn pods_that_begin_while_something_is_on_its_way_follow_it() {
         let mut renewal = Renewal::default();
         let before = renewal.begin();
         assert_eq!(renewal.changed(), Turn::All);
         let meanwhile = renewal.begin();
         assert_eq!((renewal.begun("web", before), renewal.begun("db", meanwhile)), (Turn::Rest, Turn::Rest));
-        assert_eq!(renewal.followers(), ["web", "db"]);
+        assert_eq!(renewal.over(), late(&["web", "db"]));
         assert_eq!(renewal.begun("cache", meanwhile), Turn::Rest);
-        assert_eq!(renewal.followers(), ["cache"]);
-        assert!(renewal.followers().is_empty());
+        assert_eq!(renewal.over(), late(&["cache"]));
         assert_eq!(renewal.over(), Turn::Rest);
     }
 
     #[test]
-    fn whoever_is_late_for_what_could_not_be_read_follows_with_what_is_known() {
+    fn who_would_follow_is_among_all_when_there_is_something_newer() {
         let mut renewal = Renewal::default();
         assert_eq!(renewal.changed(), Turn::All);
         let meanwhile = renewal.begin();
-        assert_eq!(renewal.begun("web", meanwhile), Turn::Rest);
-        assert_eq!(renewal.over(), late(&["web"]));
+        assert_eq!((renewal.begun("web", meanwhile), renewal.changed()), (Turn::Rest, Turn::Rest));
+        assert_eq!((renewal.over(), renewal.over()), (Turn::All, Turn::Rest));
     }
 }

@@ -16,7 +16,7 @@ use super::{Event, Node, Standing};
 use crate::cni::{Attachment, AttachmentId, Detached, Refusal, RefusalKind};
 use crate::kubernetes::{Interest, News};
 use crate::model::{Pod, Pods};
-use crate::node::{Attach, Step, When, Wish};
+use crate::node::{Attach, Note, Step, When, Wish};
 use crate::sys::namespace::NetworkNamespace;
 
 /// Why nothing is begun any more.
@@ -49,8 +49,12 @@ impl Node {
     /// Has those pods say again that they are served that do not say it.
     fn keep_noted(&mut self, pods: &Pods, now: Duration) {
         for served in self.served.values_mut() {
-            let shown = pods.pods.get(&served.pod.key).filter(|pod| pod.uid == served.pod.uid);
-            if shown.is_some_and(|pod| served.note.look(pod, now)) {
+            let Some(shown) = pods.pods.get(&served.pod.key).filter(|pod| pod.uid == served.pod.uid) else {
+                // Nothing can be noted at what is gone, or not there yet.
+                served.note = Note::default();
+                continue;
+            };
+            if served.note.look(shown, now) {
                 let (pod, uid) = (served.pod.key.clone(), served.pod.uid.clone());
                 self.feed.tell_again(News::Enrolled { pod, uid, enrolled: true });
             }

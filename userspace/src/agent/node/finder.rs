@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The finder of one workload.
 pub(super) struct Search {
     feed: Arc<Feed>,
+    /// What is in force for the workload.
     known: watch::Receiver<Known>,
     places: Semaphore,
 }
@@ -35,7 +36,7 @@ impl Search {
             return;
         }
         let mut known = self.known.clone();
-        // An error means that the node is about to end.
+        // An error means that the workload is served no more.
         let _gone = known.wait_for(|known| known.knows(address)).await;
     }
 }

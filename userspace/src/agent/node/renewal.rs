@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::known::Known;
 use super::served::Served;
 use super::{Event, Node};
@@ -10,6 +12,14 @@ use crate::config::Config;
 use crate::model::Pod;
 use crate::node::Turn;
 
+/// A pod for which something is to be brought in force.
+pub(super) struct Follower {
+    pub(super) pod: Arc<Pod>,
+    pub(super) following: Following,
+    /// Told what is in force for it.
+    pub(super) in_force: Arc<watch::Sender<Known>>,
+}
+
 impl Node {
     /// Something has changed that holds for every pod.
     pub(super) fn renew(&mut self) {
@@ -17,73 +27,61 @@ impl Node {
         self.take_turn(turn);
     }
 
-    /// What was read is in force for whom it was to be.
-    pub(super) fn renewed(&mut self, known: Known) {
-        let followers = self.renewal.followers();
-        if !followers.is_empty() {
-            return self.bring_in_force(&followers, known);
-        }
-        for news in known.conditions() {
+    /// What was to be brought in force is. It is told how everything stands, where that is for all pods.
+    pub(super) fn renewed(&mut self, known: Option<&Known>) {
+        for news in known.into_iter().flat_map(Known::conditions) {
             self.feed.tell(news);
         }
-        self.known.send_replace(known);
-        self.renewal_is_over();
-    }
-
-    pub(super) fn renewal_is_over(&mut self) {
         let turn = self.renewal.over();
         self.take_turn(turn);
     }
 
     pub(super) fn take_turn(&mut self, turn: Turn) {
-        let known = self.known.borrow().clone();
+        let (config, events) = (Arc::new(self.config.clone()), self.events.clone());
+        let (known, publish) = (self.known.borrow().clone(), Arc::clone(&self.known));
         match turn {
             Turn::Rest => {}
             Turn::All => {
                 let mesh = self.feed.mesh().borrow().clone();
-                let reading =
-                    async move { tokio::task::spawn_blocking(move || known.renewed(mesh)).await.ok() };
-                self.pass(self.served.values().map(Served::following).collect(), reading);
+                let pods: Vec<_> = self.served.values().map(Served::follower).collect();
+                self.tasks.spawn(async move {
+                    let renewed = match tokio::task::spawn_blocking(move || known.renewed(mesh)).await {
+                        Ok(known) => {
+                            // Who begins from now on begins with it.
+                            publish.send_replace(known.clone());
+                            put_in_force(&known, &config, pods).await;
+                            Some(known)
+                        }
+                        // A panic, which was reported; the next snapshot is another try.
+                        Err(_panicked) => None,
+                    };
+                    let _ending = events.send(Event::Renewed(renewed)).await;
+                });
             }
-            Turn::Late(uids) => self.bring_in_force(&uids, known),
+            Turn::Late(uids) => {
+                let late = uids.iter().filter_map(|uid| self.served.get(uid));
+                let pods: Vec<_> = late.map(Served::follower).collect();
+                self.tasks.spawn(async move {
+                    put_in_force(&known, &config, pods).await;
+                    let _ending = events.send(Event::Renewed(None)).await;
+                });
+            }
         }
-    }
-
-    fn bring_in_force(&mut self, uids: &[String], known: Known) {
-        let pods = uids.iter().filter_map(|uid| self.served.get(uid)).map(Served::following).collect();
-        self.pass(pods, std::future::ready(Some(known)));
-    }
-
-    /// Brings what is being read in force for some pods.
-    fn pass(
-        &mut self,
-        pods: Vec<(Arc<Pod>, Following)>,
-        reading: impl Future<Output = Option<Known>> + Send + 'static,
-    ) {
-        let (config, events) = (Arc::new(self.config.clone()), self.events.clone());
-        self.tasks.spawn(async move {
-            let event = match reading.await {
-                Some(known) => {
-                    for (pod, following) in pods {
-                        put_in_force(&known, &config, pod, following).await;
-                    }
-                    Event::Renewed(known)
-                }
-                // A panic, which was reported; the next snapshot is another try.
-                None => Event::NotRenewed,
-            };
-            let _ending = events.send(event).await;
-        });
     }
 }
 
-/// Brings what is known into force for one pod. Whatever goes wrong with that, it goes wrong for this pod alone.
-async fn put_in_force(known: &Known, config: &Arc<Config>, pod: Arc<Pod>, following: Following) {
-    let (known, config, key) = (known.clone(), Arc::clone(config), pod.key.clone());
-    let applying = tokio::task::spawn_blocking(move || {
-        known.config_of(&config, &pod).and_then(|config| following.apply(config))
-    });
-    if let Err(error) = applying.await.map_err(anyhow::Error::from).flatten() {
-        tracing::error!(pod = %key, error = format!("{error:#}"), "keeping the policies in use");
+/// Brings what is known into force for pods. Whatever goes wrong with that for one, it goes wrong for this one alone.
+async fn put_in_force(known: &Known, config: &Arc<Config>, pods: Vec<Follower>) {
+    for Follower { pod, following, in_force } in pods {
+        let (new, config, key) = (known.clone(), Arc::clone(config), pod.key.clone());
+        let applying = tokio::task::spawn_blocking(move || {
+            new.config_of(&config, &pod).and_then(|config| following.apply(config))
+        });
+        match applying.await.map_err(anyhow::Error::from).flatten() {
+            Ok(()) => drop(in_force.send_replace(known.clone())),
+            Err(error) => {
+                tracing::error!(pod = %key, error = format!("{error:#}"), "keeping the policies in use");
+            }
+        }
     }
 }

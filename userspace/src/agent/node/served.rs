@@ -10,10 +10,11 @@ use tokio::time::timeout;
 
 use super::finder::Search;
 use super::known::Known;
+use super::renewal::Follower;
 use super::sandbox::{self, PodCgroups};
 use crate::agent::host::Host;
 use crate::agent::scope::{Enrolled, Scope};
-use crate::agent::serving::{Following, Serving};
+use crate::agent::serving::Serving;
 use crate::cni::AttachmentId;
 use crate::config::Config;
 use crate::datapath::NodeStage;
@@ -32,6 +33,8 @@ const POLICIES: Duration = Duration::from_secs(8);
 pub(super) struct Served {
     pub(super) pod: Arc<Pod>,
     pub(super) serving: Serving,
+    /// What is in force for it.
+    in_force: Arc<watch::Sender<Known>>,
     /// The number of its network namespace.
     pub(super) network: u64,
     /// Whether it says so at the API server.
@@ -86,29 +89,37 @@ impl Starting {
         let namespace = pod.key.namespace.clone();
         let settled = known.wait_for(|known| known.has_policies_of(&namespace));
         let settled = timeout(POLICIES, settled).await.map(|known| known.map(|known| known.clone()));
-        let config = match settled {
-            Ok(Ok(known)) => known.config_of(&self.config, &pod)?,
+        let known = match settled {
+            Ok(Ok(known)) => known,
             Ok(Err(_)) => anyhow::bail!("this agent is about to end"),
             Err(_elapsed) => anyhow::bail!(
                 "expected to know the policies of the namespace {namespace} within {POLICIES:?}, do not: is the API server reached?"
             ),
         };
+        let config = known.config_of(&self.config, &pod)?;
         // The semaphore is never closed.
         let _place = PLACES.acquire().await;
         // What blocks here blocks nobody else.
         let starting = tokio::task::spawn_blocking(move || {
-            Handle::current().block_on(self.start_here(pod, whereabouts, config))
+            Handle::current().block_on(self.start_here(pod, whereabouts, config, known))
         });
         starting.await.context("start an instance")?
     }
 
-    async fn start_here(self, pod: Arc<Pod>, whereabouts: Whereabouts, config: Config) -> Result<Served> {
+    async fn start_here(
+        self,
+        pod: Arc<Pod>,
+        whereabouts: Whereabouts,
+        config: Config,
+        known: Known,
+    ) -> Result<Served> {
+        let in_force = Arc::new(watch::Sender::new(known));
         let workload = self.cgroups.of(&pod.uid)?;
         let (network, attachment) = match whereabouts {
             Whereabouts::Told { network, attachment, name } => (network, Some((attachment, name))),
             Whereabouts::Unknown => (sandbox::network(&workload)?, None),
         };
-        let finder = Search::new(self.feed, self.known);
+        let finder = Search::new(self.feed, in_force.subscribe());
         let enrolled = Enrolled {
             key: pod.key.clone(),
             workload: workload.clone(),
@@ -122,6 +133,7 @@ impl Starting {
         Ok(Served {
             pod,
             serving,
+            in_force,
             network: network.inode().context("look at the pod's namespace")?,
             note: Note::default(),
             attachment,
@@ -143,8 +155,12 @@ impl Served {
     }
 
     /// What keeps it up to date.
-    pub(super) fn following(&self) -> (Arc<Pod>, Following) {
-        (Arc::clone(&self.pod), self.serving.following())
+    pub(super) fn follower(&self) -> Follower {
+        Follower {
+            pod: Arc::clone(&self.pod),
+            following: self.serving.following(),
+            in_force: Arc::clone(&self.in_force),
+        }
     }
 
     /// Lets go of it: for a successor, who finds it captured, or for good.
