@@ -1,6 +1,6 @@
 //! How connections get from the workload's sockets to the instance: by eBPF, by iptables, or not at all.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::{future, io};
@@ -23,7 +23,8 @@ use crate::sys::bpffs::Mounting;
 pub(super) enum Capture {
     Ebpf(EbpfCapture),
     Iptables(IptablesCapture),
-    None,
+    /// Nothing is captured; these are the workload's.
+    None(OwnAddresses),
 }
 
 /// A capture that is ready to begin, and what belongs to it.
@@ -49,13 +50,17 @@ impl Capture {
         match config.capture.mode {
             CaptureMode::Ebpf => prepare_ebpf(config, workload, scope, panics),
             CaptureMode::Iptables => prepare_iptables(config, scope),
-            CaptureMode::None => Ok(Prepared {
-                capture: Self::None,
-                listeners: None,
-                handoffs: Arc::new(NoHandoffs),
-                kernel: None,
-                addresses: OwnAddresses::new(own_addresses(scope)?),
-            }),
+            CaptureMode::None => {
+                let addresses = OwnAddresses::default();
+                list(&addresses);
+                Ok(Prepared {
+                    capture: Self::None(addresses.clone()),
+                    listeners: None,
+                    handoffs: Arc::new(NoHandoffs),
+                    kernel: None,
+                    addresses,
+                })
+            }
         }
     }
 
@@ -72,7 +77,7 @@ impl Capture {
                 capture.begin(config, &place(scope)?, |datapath| listeners.steer_to(datapath))
             }
             Self::Iptables(capture) => capture.publish(config),
-            Self::None => Ok(()),
+            Self::None(_) => Ok(()),
         }
     }
 
@@ -81,7 +86,16 @@ impl Capture {
         match self {
             Self::Ebpf(capture) => capture.publish(config),
             Self::Iptables(capture) => capture.publish(config),
-            Self::None => Ok(()),
+            Self::None(_) => Ok(()),
+        }
+    }
+
+    /// Lists the workload's addresses anew where nobody follows them.
+    pub(super) fn list_addresses(&self) {
+        match self {
+            Self::Ebpf(_) => {}
+            Self::Iptables(capture) => list(capture.addresses()),
+            Self::None(addresses) => list(addresses),
         }
     }
 
@@ -89,7 +103,7 @@ impl Capture {
     pub(super) fn is_ours(&self) -> bool {
         match self {
             Self::Ebpf(capture) => capture.is_ours(),
-            Self::Iptables(_) | Self::None => true,
+            Self::Iptables(_) | Self::None(_) => true,
         }
     }
 
@@ -97,7 +111,7 @@ impl Capture {
     pub(super) async fn superseded(&self) {
         match self {
             Self::Ebpf(capture) => capture.superseded().await,
-            Self::Iptables(_) | Self::None => future::pending().await,
+            Self::Iptables(_) | Self::None(_) => future::pending().await,
         }
     }
 
@@ -106,7 +120,7 @@ impl Capture {
         match self {
             Self::Ebpf(capture) => capture.remove().await,
             Self::Iptables(capture) => capture.remove(),
-            Self::None => Ok(()),
+            Self::None(_) => Ok(()),
         }
     }
 }
@@ -158,9 +172,15 @@ fn prepare_ebpf(
     })
 }
 
-/// The addresses of a workload where nobody follows them.
-fn own_addresses(scope: &Scope<'_>) -> Result<Vec<IpAddr>> {
-    scope.network().visit(addresses::own).flatten().context("list the addresses of the network namespace")
+/// Lists the addresses of a workload that lives where we do.
+fn list(own: &OwnAddresses) {
+    match addresses::own() {
+        Ok(addresses) => own.replace(addresses),
+        Err(error) => tracing::warn!(
+            %error,
+            "the workload's own addresses are not known: it does not reach itself by a service"
+        ),
+    }
 }
 
 /// Adds the listeners that others reach: those of a pod, since a command has no address of its own.
@@ -174,7 +194,8 @@ fn prepare_iptables(config: &Config, scope: &Scope<'_>) -> Result<Prepared> {
     if let Scope::Pod(_) = scope {
         listeners = for_pod(listeners, config, Steering::Redirect)?;
     }
-    let addresses = OwnAddresses::new(own_addresses(scope)?);
+    let addresses = OwnAddresses::default();
+    list(&addresses);
     let capture = IptablesCapture::prepare(config, scope, &listeners, addresses.clone())?;
     Ok(Prepared {
         listeners: Some(listeners),

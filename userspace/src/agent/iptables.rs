@@ -25,7 +25,7 @@ pub(super) struct IptablesCapture {
     inbound: Option<(u16, Option<u16>)>,
     tunnel: Option<TunnelPlan>,
     scope: Scope,
-    /// Those of the workload, as of the last time that rules were put in place.
+    /// Those of the workload.
     addresses: OwnAddresses,
     redirects: Mutex<Option<Redirects>>,
     rules: Arc<RwLock<Rules>>,
@@ -61,6 +61,11 @@ impl IptablesCapture {
         })
     }
 
+    /// The addresses of the workload, as they were listed last.
+    pub(super) const fn addresses(&self) -> &OwnAddresses {
+        &self.addresses
+    }
+
     /// Where the instance asks for original destinations.
     pub(super) fn handoffs(&self) -> Arc<dyn Handoffs> {
         Arc::new(Conntrack(Arc::clone(&self.rules)))
@@ -92,8 +97,6 @@ impl IptablesCapture {
     }
 
     fn plan(&self, config: &Config) -> Result<Plan> {
-        let own_addresses = addresses::own().context("list the addresses of the network namespace")?;
-        self.addresses.replace(own_addresses.clone());
         Ok(Plan {
             outbound_port: self.outbound_port,
             outbound6_port: self.outbound6_port,
@@ -105,7 +108,7 @@ impl IptablesCapture {
             }),
             rules: config.outbound.rules.compile()?,
             scope: self.scope.clone(),
-            own_addresses,
+            own_addresses: addresses::own().context("list the addresses of the network namespace")?,
             deny_with: config.outbound.deny_with,
         })
     }

@@ -86,8 +86,8 @@ enum Event {
     Started(Started),
     /// A pod is served no more.
     Ended(Ended),
-    /// What was to be brought in force is, or could not be read; a snapshot, where it is in force for every pod.
-    Renewed(Option<Known>),
+    /// What was to be brought in force is, but for those pods, by uid; a snapshot, where that was for every pod.
+    Renewed { known: Option<Known>, failed: Vec<String> },
 }
 
 /// The agent of a node.
@@ -231,9 +231,13 @@ pub(super) async fn serve(args: NodeArgs) -> Result<()> {
     node.readiness.set(State::Draining);
     let remains = deaf || node.remains().await;
     let _first = node.ending.set(remains);
-    // What waits to be heard is dropped, and whoever waits for it is told so.
+    // What waits to be heard is dropped, and whoever waits for it is told so. A pod that has begun meanwhile ends with the others.
     heard.close();
-    while heard.try_recv().is_ok() {}
+    while let Ok(event) = heard.try_recv() {
+        if let Event::Started(Started { pod, outcome: Ok(served), .. }) = event {
+            node.served.insert(pod.uid.clone(), served);
+        }
+    }
     // From here on the runtime has to wait for a successor, or goes on without us.
     if let Some(Enrolling { serving, keeping, install }) = plugin {
         drop(keeping);
@@ -335,7 +339,7 @@ impl Node {
             Event::Status { answer } => self.status(answer),
             Event::Started(started) => self.started(started),
             Event::Ended(ended) => self.ended(ended),
-            Event::Renewed(known) => self.renewed(known.as_ref()),
+            Event::Renewed { known, failed } => self.renewed(known.as_ref(), failed),
         }
     }
 
@@ -355,6 +359,8 @@ impl Node {
         }
         self.see_off();
         let now = self.now();
+        let turn = self.renewal.retry(now);
+        self.take_turn(turn);
         let retry = self.roster.next_due().is_some_and(|due| due <= now);
         if retry || self.served.values().any(|served| served.note.is_due(now)) {
             self.look();

@@ -348,6 +348,7 @@ impl Shared {
             self.capture.publish(&new)?;
             self.gate.publish(&new)?;
         }
+        self.capture.list_addresses();
         self.instance.set_neighbours(neighbours(&new));
         self.instance.set_limits(limits(&new));
         self.instance.set_http(http(&new));

@@ -83,7 +83,8 @@ fn shares_namespaces(pid: i32) -> Result<(), Stranger> {
     Ok(())
 }
 
-/// The process at the other end (`SO_PEERPIDFD`, Linux 6.5); none where the kernel has only its number.
+/// The process at the other end (`SO_PEERPIDFD`, Linux 6.5); none where the kernel has only its number, which somebody else may
+/// have by now: of a listener that was forged and has ended, after as many processes as there are numbers.
 fn process(socket: &impl AsFd) -> Result<Option<OwnedFd>, Stranger> {
     match getsockopt(socket, PeerPidfd) {
         Ok(process) => Ok(Some(process)),

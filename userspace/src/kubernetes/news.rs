@@ -205,11 +205,7 @@ async fn deliver(server: Arc<Server>, writer: Writer, shelf: Arc<Shelf>) {
                 tokio::time::sleep(retry.failed()).await;
             }
             Err(failure) => {
-                warn!(
-                    ?news,
-                    error = failure.text,
-                    "the API server refuses to be told this; it is not tried again"
-                );
+                warn!(?news, error = failure.text, "the API server refuses to be told this");
                 shelf.papers().told(news);
             }
         }

@@ -11,8 +11,8 @@ use crate::model::Pod;
 pub(super) const STATUS: &str = "sidestep.io/status";
 /// What it says of pods that the agent of a node serves.
 const ENROLLED: &str = "enrolled";
-/// How long what was written may take to be seen, and is left away at least by whoever takes it away.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what was written may take to be seen, at first and at most: doubled each time that it was not.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(300)];
 
 /// What is known of the note on one pod that is served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Note {
     shown: bool,
     /// When it was last written.
     written: Option<Duration>,
+    /// How often it was written again since it was last shown.
+    again: u32,
 }
 
 impl Note {
@@ -29,11 +31,16 @@ impl Note {
     pub fn look(&mut self, pod: &Pod, now: Duration) -> bool {
         let was_shown = self.shown;
         self.shown = pod.annotations.get(STATUS).is_some_and(|says| says == ENROLLED);
-        if self.shown || self.written.is_some_and(|then| now.saturating_sub(then) < PATIENCE) {
+        if self.shown {
+            self.again = 0;
+            return false;
+        }
+        if self.written.is_some_and(|then| !self.is_late(then, now)) {
             return false;
         }
         // Whoever begins to serve the pod writes it for the first time.
         let first = self.written.is_none() && !was_shown;
+        self.again += u32::from(!first);
         self.written = Some(now);
         !first
     }
@@ -41,7 +48,13 @@ impl Note {
     /// Whether it is time to look though there is no other snapshot.
     #[must_use]
     pub fn is_due(&self, now: Duration) -> bool {
-        !self.shown && self.written.is_some_and(|then| now.saturating_sub(then) >= PATIENCE)
+        !self.shown && self.written.is_some_and(|then| self.is_late(then, now))
+    }
+
+    fn is_late(&self, written: Duration, now: Duration) -> bool {
+        let [first, longest] = PATIENCE;
+        let patience = first.saturating_mul(2_u32.saturating_pow(self.again)).min(longest);
+        now.saturating_sub(written) >= patience
     }
 }
 

@@ -3,6 +3,11 @@
 //! One thing after the other. A pod that begins while something newer is on its way to the others follows them by itself:
 //! hundreds that begin one after the other cost each of them one turn, and not every other pod one as well.
 
+use std::time::Duration;
+
+/// How soon what could not be brought in force for a pod is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// How far the newest has come.
 #[derive(Debug, Default)]
 pub struct Renewal {
@@ -11,6 +16,9 @@ pub struct Renewal {
     progress: Progress,
     /// Pods that began with less than the newest, by uid.
     late: Vec<String>,
+    /// Those for which it failed, and when to try again.
+    failed: Vec<String>,
+    due: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,10 +57,36 @@ impl Renewal {
     /// A pod has begun.
     #[must_use]
     pub fn begun(&mut self, uid: &str, with: BegunWith) -> Turn {
-        if with.0 == Some(self.revision) {
+        if with.0 == Some(self.revision) { Turn::Rest } else { self.late(uid) }
+    }
+
+    /// What holds for one pod may be something else now.
+    #[must_use]
+    pub fn late(&mut self, uid: &str) -> Turn {
+        self.late.push(uid.to_owned());
+        self.rested()
+    }
+
+    /// For these it could not be brought in force.
+    pub fn failed(&mut self, uids: Vec<String>, now: Duration) {
+        if !uids.is_empty() {
+            self.failed.extend(uids);
+            self.due = now + RETRY;
+        }
+    }
+
+    /// Whether it is time to try again for whom it failed.
+    #[must_use]
+    pub fn retry(&mut self, now: Duration) -> Turn {
+        if now < self.due {
             return Turn::Rest;
         }
-        self.late.push(uid.to_owned());
+        self.late.append(&mut self.failed);
+        self.rested()
+    }
+
+    /// What is to be done, unless something is.
+    fn rested(&mut self) -> Turn {
         if self.progress == Progress::Done { self.over() } else { Turn::Rest }
     }
 
@@ -83,6 +117,7 @@ impl Renewal {
     fn all(&mut self) -> Turn {
         self.progress = Progress::UnderWay;
         self.late.clear();
+        self.failed.clear();
         Turn::All
     }
 }
@@ -102,6 +137,23 @@ mod tests {
         assert_eq!((renewal.changed(), renewal.changed()), (Turn::Rest, Turn::Rest));
         assert_eq!(renewal.over(), Turn::All, "the newest of both");
         assert_eq!((renewal.over(), renewal.changed()), (Turn::Rest, Turn::All));
+    }
+
+    #[test]
+    fn what_failed_for_a_pod_is_tried_again_after_a_while_unless_there_is_something_newer() {
+        let mut renewal = Renewal::default();
+        let at = Duration::from_secs;
+        for newer in [false, true] {
+            assert_eq!(renewal.changed(), Turn::All);
+            renewal.failed(vec!["web".to_owned()], at(10));
+            assert_eq!((renewal.over(), renewal.retry(at(14))), (Turn::Rest, Turn::Rest));
+            if newer {
+                assert_eq!((renewal.changed(), renewal.retry(at(15))), (Turn::All, Turn::Rest));
+            } else {
+                assert_eq!((renewal.retry(at(15)), renewal.retry(at(16))), (late(&["web"]), Turn::Rest));
+            }
+            assert_eq!(renewal.over(), Turn::Rest);
+        }
     }
 
     #[test]

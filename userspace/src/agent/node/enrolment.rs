@@ -30,7 +30,7 @@ impl Node {
         }
         let (pods, now) = (Arc::clone(&self.pods), self.now());
         self.mind(None);
-        self.keep_noted(&pods, now);
+        self.keep_up(&pods, now);
         for step in self.roster.look(&pods, now) {
             match step {
                 Step::Start(pod) => self.start(pod, Whereabouts::Unknown),
@@ -46,8 +46,9 @@ impl Node {
         }
     }
 
-    /// Has those pods say again that they are served that do not say it.
-    fn keep_noted(&mut self, pods: &Pods, now: Duration) {
+    /// Has those pods say again that they are served that do not say it, and those follow that are selected by other policies now.
+    fn keep_up(&mut self, pods: &Pods, now: Duration) {
+        let mut relabelled = Vec::new();
         for served in self.served.values_mut() {
             let Some(shown) = pods.pods.get(&served.pod.key).filter(|pod| pod.uid == served.pod.uid) else {
                 // Nothing can be noted at what is gone, or not there yet.
@@ -58,6 +59,14 @@ impl Node {
                 let (pod, uid) = (served.pod.key.clone(), served.pod.uid.clone());
                 self.feed.tell_again(News::Enrolled { pod, uid, enrolled: true });
             }
+            if shown.labels != served.pod.labels {
+                served.pod = Arc::clone(shown);
+                relabelled.push(shown.uid.clone());
+            }
+        }
+        for uid in relabelled {
+            let turn = self.renewal.late(&uid);
+            self.take_turn(turn);
         }
     }
 

@@ -27,8 +27,9 @@ impl Node {
         self.take_turn(turn);
     }
 
-    /// What was to be brought in force is. It is told how everything stands, where that is for all pods.
-    pub(super) fn renewed(&mut self, known: Option<&Known>) {
+    /// What was to be brought in force is, but for some. It is told how everything stands, where that is for all pods.
+    pub(super) fn renewed(&mut self, known: Option<&Known>, failed: Vec<String>) {
+        self.renewal.failed(failed, self.now());
         for news in known.into_iter().flat_map(Known::conditions) {
             self.feed.tell(news);
         }
@@ -37,43 +38,48 @@ impl Node {
     }
 
     pub(super) fn take_turn(&mut self, turn: Turn) {
-        let (config, events) = (Arc::new(self.config.clone()), self.events.clone());
-        let (known, publish) = (self.known.borrow().clone(), Arc::clone(&self.known));
         match turn {
             Turn::Rest => {}
             Turn::All => {
                 let mesh = self.feed.mesh().borrow().clone();
                 let pods: Vec<_> = self.served.values().map(Served::follower).collect();
+                let (known, publish) = (self.known.borrow().clone(), Arc::clone(&self.known));
+                let (config, events) = (Arc::new(self.config.clone()), self.events.clone());
                 self.tasks.spawn(async move {
-                    let renewed = match tokio::task::spawn_blocking(move || known.renewed(mesh)).await {
+                    let event = match tokio::task::spawn_blocking(move || known.renewed(mesh)).await {
                         Ok(known) => {
                             // Who begins from now on begins with it.
                             publish.send_replace(known.clone());
-                            put_in_force(&known, &config, pods).await;
-                            Some(known)
+                            let failed = put_in_force(&known, &config, pods).await;
+                            Event::Renewed { known: Some(known), failed }
                         }
                         // A panic, which was reported; the next snapshot is another try.
-                        Err(_panicked) => None,
+                        Err(_panicked) => Event::Renewed { known: None, failed: Vec::new() },
                     };
-                    let _ending = events.send(Event::Renewed(renewed)).await;
+                    let _ending = events.send(event).await;
                 });
             }
             Turn::Late(uids) => {
                 let late = uids.iter().filter_map(|uid| self.served.get(uid));
                 let pods: Vec<_> = late.map(Served::follower).collect();
+                let known = self.known.borrow().clone();
+                let (config, events) = (Arc::new(self.config.clone()), self.events.clone());
                 self.tasks.spawn(async move {
-                    put_in_force(&known, &config, pods).await;
-                    let _ending = events.send(Event::Renewed(None)).await;
+                    let failed = put_in_force(&known, &config, pods).await;
+                    let _ending = events.send(Event::Renewed { known: None, failed }).await;
                 });
             }
         }
     }
 }
 
-/// Brings what is known into force for pods. Whatever goes wrong with that for one, it goes wrong for this one alone.
-async fn put_in_force(known: &Known, config: &Arc<Config>, pods: Vec<Follower>) {
+/// Brings what is known into force for pods. Whatever goes wrong with that for one, it goes wrong for this one alone: says for
+/// whom, by uid.
+async fn put_in_force(known: &Known, config: &Arc<Config>, pods: Vec<Follower>) -> Vec<String> {
+    let mut failed = Vec::new();
     for Follower { pod, following, in_force } in pods {
         let (new, config, key) = (known.clone(), Arc::clone(config), pod.key.clone());
+        let uid = pod.uid.clone();
         let applying = tokio::task::spawn_blocking(move || {
             new.config_of(&config, &pod).and_then(|config| following.apply(config))
         });
@@ -81,7 +87,9 @@ async fn put_in_force(known: &Known, config: &Arc<Config>, pods: Vec<Follower>) 
             Ok(()) => drop(in_force.send_replace(known.clone())),
             Err(error) => {
                 tracing::error!(pod = %key, error = format!("{error:#}"), "keeping the policies in use");
+                failed.push(uid);
             }
         }
     }
+    failed
 }

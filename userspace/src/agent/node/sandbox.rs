@@ -71,7 +71,8 @@ fn search(root: &Path, wanted: &str) -> HashMap<String, PathBuf> {
         let mut below = Vec::new();
         for child in level.iter().flat_map(|directory| children(directory)) {
             match child.file_name().and_then(|name| uid_in(name.to_str()?)) {
-                Some(uid) => drop(seen.insert(uid, child)),
+                // The one nearest to the root: what is deeper may have been made by whoever owns a part of the hierarchy.
+                Some(uid) => drop(seen.entry(uid).or_insert(child)),
                 None => below.push(child),
             }
         }
@@ -174,14 +175,26 @@ mod tests {
         let cgroups = PodCgroups::below(Some(root.path())).unwrap();
         let path = |directory: &str, uid: &str| root.path().join(directory).join(format!("pod{uid}"));
         assert_eq!(cgroups.of(UID).unwrap().path(), path("kubepods", UID));
-        // Nobody would find it there, so deep does nobody search.
-        let deep = root.path().join("a/b/c/d/e/f");
+        // Where a search finds nothing: it follows no links, and does not go so deep.
+        let (place, deep) = (root.path().join("kubepods"), root.path().join("a/b/c/d/e/f"));
         fs::create_dir_all(deep.parent().unwrap()).unwrap();
-        fs::rename(root.path().join("kubepods"), &deep).unwrap();
+        fs::rename(&place, &deep).unwrap();
+        std::os::unix::fs::symlink(&deep, &place).unwrap();
+        assert_eq!(cgroups.of(OTHER).unwrap().path(), path("kubepods", OTHER));
+        fs::remove_file(&place).unwrap();
         assert!(cgroups.of(OTHER).is_err());
         fs::rename(&deep, root.path().join("elsewhere")).unwrap();
         for uid in [OTHER, UID] {
             assert_eq!(cgroups.of(uid).unwrap().path(), path("elsewhere", uid));
         }
+    }
+
+    #[test]
+    fn of_two_with_one_uid_it_is_the_one_nearest_to_the_root() {
+        let root = hierarchy(&[&format!("user.slice/app/pod{UID}"), &format!("kubepods/pod{UID}")]);
+        let cgroups = PodCgroups::below(Some(root.path())).unwrap();
+        // A search for one that is not there goes through all of it.
+        assert!(cgroups.of("ffffffff-1111-2222-3333-444455556666").is_err());
+        assert_eq!(cgroups.of(UID).unwrap().path(), root.path().join("kubepods").join(format!("pod{UID}")));
     }
 }
