@@ -51,6 +51,30 @@ fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_th
 }
 
 #[test]
+fn a_pod_is_held_to_the_policies_that_select_the_labels_it_has_by_now() {
+    needs_capture!();
+    let node = Node::new();
+    let pair = Pair::of(&node);
+    let _app = pair.app();
+    let agent = node.agent();
+    agent.serves("web");
+    agent.serves("db");
+    let mut denial = denial("quarantine", None);
+    denial["spec"]["selector"] = json!({ "matchLabels": { "tier": "restricted" } });
+    node.api.put(denial);
+    assert!(pair.is_answered());
+    let labelled = |labels: serde_json::Value| {
+        let mut db = node.api.get("Pod", NAMESPACE, "db").unwrap_or_default();
+        db["metadata"]["labels"] = labels;
+        node.api.put(db);
+    };
+    labelled(json!({ "app": "db", "tier": "restricted" }));
+    pair.is_denied();
+    labelled(json!({ "app": "db" }));
+    pair.is_let_in();
+}
+
+#[test]
 fn a_pod_that_is_not_to_be_served_any_more_is_let_go_and_nothing_stays_of_it() {
     needs_capture!();
     let node = Node::new();
