@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use sidestep_tests::mesh::NAMESPACE;
+use sidestep_tests::node::Agent;
 use sidestep_tests::{Node, Pod, Process, eventually, leftovers};
 
 use crate::ask::{connect, echo, eventually_dials, listening};
@@ -51,6 +52,13 @@ impl Pair {
     pub(crate) fn is_denied(&self) {
         eventually_dials("web is denied", &self.web, &self.hello(), |dialled| dialled.read.is_empty());
     }
+}
+
+/// An agent of a node that serves both of a [`Pair`].
+pub(crate) fn serving_both(node: &Node) -> Agent<'_> {
+    let agent = node.agent();
+    ["web", "db"].into_iter().for_each(|name| agent.serves(name));
+    agent
 }
 
 /// The line of a client that says hello to the app of a pod.

@@ -6,7 +6,7 @@ use sidestep_tests::mesh::{NAMESPACE, identity};
 use sidestep_tests::{Node, Pod, leftovers, needs_capture};
 
 use crate::ask::{accepted, connect, echo, eventually_dials};
-use crate::pods::{ANSWER, Pair, denial, hello, nothing_is_left_of};
+use crate::pods::{ANSWER, Pair, denial, hello, nothing_is_left_of, serving_both};
 
 #[test]
 fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
@@ -15,9 +15,7 @@ fn pods_that_run_are_enrolled_and_speak_through_a_tunnel() {
     let pair = Pair::of(&node);
     let (web, db) = (&pair.web, &pair.db);
     let app = pair.app();
-    let agent = node.agent();
-    agent.serves("web");
-    agent.serves("db");
+    let agent = serving_both(&node);
     let dialled = connect(web, &pair.hello());
     assert_eq!(dialled.read, "app\nhello", "{dialled:?}");
     assert_eq!(dialled.peer, Some(db.v4(8080)), "the original destination is shown");
@@ -40,9 +38,7 @@ fn a_policy_of_the_cluster_holds_for_the_pods_it_selects_and_as_soon_as_it_is_th
     let node = Node::new();
     let pair = Pair::of(&node);
     let _app = pair.app();
-    let agent = node.agent();
-    agent.serves("web");
-    agent.serves("db");
+    let _agent = serving_both(&node);
     assert!(pair.is_answered());
     node.api.put(denial("nobody", None));
     pair.is_denied();
@@ -56,9 +52,7 @@ fn a_pod_is_held_to_the_policies_that_select_the_labels_it_has_by_now() {
     let node = Node::new();
     let pair = Pair::of(&node);
     let _app = pair.app();
-    let agent = node.agent();
-    agent.serves("web");
-    agent.serves("db");
+    let _agent = serving_both(&node);
     let mut denial = denial("quarantine", None);
     denial["spec"]["selector"] = json!({ "matchLabels": { "tier": "restricted" } });
     node.api.put(denial);
@@ -94,9 +88,7 @@ fn an_agent_whose_daemon_set_is_gone_leaves_nothing() {
     needs_capture!();
     let node = Node::new();
     let _pair = Pair::of(&node);
-    let agent = node.agent();
-    agent.serves("web");
-    agent.serves("db");
+    let agent = serving_both(&node);
     node.want(false);
     assert!(agent.process.stop(Signal::SIGTERM).success(), "{}", agent.process.stderr());
     for name in ["shop_web", "shop_db", "node"] {
@@ -110,9 +102,7 @@ fn a_pod_stays_captured_while_its_agent_is_replaced_and_is_served_by_the_next() 
     let node = Node::new();
     let pair = Pair::of(&node);
     let _app = pair.app();
-    let first = node.agent();
-    first.serves("web");
-    first.serves("db");
+    let first = serving_both(&node);
     first.process.kill();
     // Nobody is there: captured connections are refused and never bypass.
     let refused = connect(&pair.web, &pair.hello());

@@ -9,7 +9,7 @@ use sidestep_tests::{Need, Node, Pod, eventually, needs_capture};
 use super::server::answer;
 use super::web::nginx;
 use crate::ask::{connect, echo, eventually_dials};
-use crate::pods::{ANSWER, Pair, denial, is_captured, pause};
+use crate::pods::{ANSWER, Pair, denial, is_captured, pause, serving_both};
 
 /// The annotation that says who is served.
 fn note(node: &Node, name: &str) -> Option<String> {
@@ -45,9 +45,7 @@ fn while_the_api_server_is_away_pods_are_served_as_it_said_last() {
     let node = Node::new();
     let pair = Pair::of(&node);
     let _app = pair.app();
-    let agent = node.agent();
-    agent.serves("web");
-    agent.serves("db");
+    let agent = serving_both(&node);
     node.api.put(denial("nobody", None));
     pair.is_denied();
     node.api.down();
@@ -73,9 +71,7 @@ fn a_storm_of_forgotten_versions_does_not_keep_a_policy_out() {
     let node = Node::new();
     let pair = Pair::of(&node);
     let _app = pair.app();
-    let agent = node.agent();
-    agent.serves("web");
-    agent.serves("db");
+    let _agent = serving_both(&node);
     node.api.fail(Some(Fault::Gone));
     node.api.put(denial("nobody", None));
     pair.is_denied();
@@ -266,9 +262,7 @@ fn a_pod_reaches_itself_at_its_address_and_by_a_service_that_leads_back_to_it() 
     let pair = Pair::of(&node);
     let _app = pair.app();
     serve_at(&node, (NAMESPACE, "db", "tcp"), "10.96.0.11", &pair.db);
-    let agent = node.agent();
-    agent.serves("web");
-    agent.serves("db");
+    let agent = serving_both(&node);
     assert_eq!(connect(&pair.db, &pair.hello()).read, ANSWER);
     let line = "10.96.0.11:80 --send hello";
     eventually_dials("it reaches itself", &pair.db, line, |dialled| dialled.read == ANSWER);
