@@ -70,7 +70,7 @@ fn root_in_the_namespaces_of_a_pod_is_not_heard() {
         assert_eq!(heard, Vec::<String>::new());
         assert_eq!(counts, [("- stranger".to_owned(), 1)], "{namespace}: {said:?}");
         let expected = format!("not heard: expected a process in the node's own {namespace} namespace");
-        assert!(said.contains(&expected), "{said:?}");
+        assert!(said.contains(&expected) && said.contains(r#""answer":"refused""#), "{said:?}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::Pod;
 use crate::node::Turn;
 
 /// A pod for which something is to be brought in force.
-pub(super) struct Follower {
+pub(super) struct Recipient {
     pub(super) pod: Arc<Pod>,
     pub(super) following: Following,
     /// Told what is in force for it.
@@ -42,7 +42,7 @@ impl Node {
             Turn::Rest => {}
             Turn::All => {
                 let mesh = self.feed.mesh().borrow().clone();
-                let pods: Vec<_> = self.served.values().map(Served::follower).collect();
+                let pods: Vec<_> = self.served.values().map(Served::recipient).collect();
                 let (known, publish) = (self.known.borrow().clone(), Arc::clone(&self.known));
                 let (config, events) = (Arc::new(self.config.clone()), self.events.clone());
                 self.tasks.spawn(async move {
@@ -61,7 +61,7 @@ impl Node {
             }
             Turn::Late(uids) => {
                 let late = uids.iter().filter_map(|uid| self.served.get(uid));
-                let pods: Vec<_> = late.map(Served::follower).collect();
+                let pods: Vec<_> = late.map(Served::recipient).collect();
                 let known = self.known.borrow().clone();
                 let (config, events) = (Arc::new(self.config.clone()), self.events.clone());
                 self.tasks.spawn(async move {
@@ -75,9 +75,9 @@ impl Node {
 
 /// Brings what is known into force for pods. Whatever goes wrong with that for one, it goes wrong for this one alone: says for
 /// whom, by uid.
-async fn put_in_force(known: &Known, config: &Arc<Config>, pods: Vec<Follower>) -> Vec<String> {
+async fn put_in_force(known: &Known, config: &Arc<Config>, pods: Vec<Recipient>) -> Vec<String> {
     let mut failed = Vec::new();
-    for Follower { pod, following, in_force } in pods {
+    for Recipient { pod, following, in_force } in pods {
         let (new, config, key) = (known.clone(), Arc::clone(config), pod.key.clone());
         let uid = pod.uid.clone();
         let applying = tokio::task::spawn_blocking(move || {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::finder::Search;
 use super::known::Known;
-use super::renewal::Follower;
+use super::renewal::Recipient;
 use super::sandbox::{self, PodCgroups};
 use crate::agent::host::Host;
 use crate::agent::scope::{Enrolled, Scope};
@@ -155,8 +155,8 @@ impl Served {
     }
 
     /// What keeps it up to date.
-    pub(super) fn follower(&self) -> Follower {
-        Follower {
+    pub(super) fn recipient(&self) -> Recipient {
+        Recipient {
             pod: Arc::clone(&self.pod),
             following: self.serving.following(),
             in_force: Arc::clone(&self.in_force),
